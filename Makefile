@@ -1,0 +1,83 @@
+# pgqueue. `make help` lists what there is to make.
+
+EXTENSION = pgqueue
+MODULE_big = pgqueue
+
+# The table of contents: every object of the library, one per line, in alphabetical order.
+OBJS = \
+	src/pgqueue.o
+
+# Sources that need no server header. Each program in test/unit is linked with them.
+UNIT_SRCS =
+
+# The choice of server: PG_CONFIG=/path/to/pg_config, or PG_VERSION=NN for Debian's, or what is there.
+ifdef PG_VERSION
+PG_CONFIG ?= /usr/lib/postgresql/$(PG_VERSION)/bin/pg_config
+else
+PG_CONFIG ?= pg_config
+endif
+
+DATA = $(wildcard sql/pgqueue--*.sql)
+
+# make installcheck: against a server that runs and has the library preloaded. make test needs none.
+REGRESS = $(patsubst sql/%.sql,%,$(filter-out $(DATA),$(wildcard sql/*.sql)))
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=build/installcheck-isolation
+REGRESS_OPTS = --outputdir=build/installcheck
+PROVE_TESTS = $(wildcard test/t/*.pl)
+TAP_TESTS = $(if $(PROVE_TESTS),1)
+
+STD = -std=c++20
+WARN = -Wall -Wextra -Wno-unused-parameter
+ifdef WERROR
+WARN += -Werror
+endif
+
+# The server's headers count as system headers: their warnings are not ours.
+PG_CPPFLAGS = -Iinclude -isystem $(includedir_server)
+PG_CXXFLAGS = $(STD) -fno-exceptions -fno-rtti -fvisibility=hidden -fno-plt -O2 -g $(WARN) -MMD -MP
+ifdef ASSERT
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
+endif
+ifdef UBSAN
+PG_CXXFLAGS += -fsanitize=undefined -fno-sanitize-recover=undefined
+endif
+SHLIB_LINK = -Wl,--version-script=exports.map
+
+# No bitcode: nobody inlines a function of ours into a JIT-compiled expression.
+override with_llvm = no
+
+EXTRA_CLEAN = build $(OBJS:.o=.d)
+
+# The first target, since PGXS comes only after the programs below.
+all:
+
+# Without a server's development files (a bare machine before `make deps`) only the targets that run scripts are there.
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+
+# Link with the C++ driver.
+COMPILER = $(CXX) $(CXXFLAGS)
+
+# Objects depend on the headers they included, and on the flags and the server they were built with.
+-include $(OBJS:.o=.d)
+BUILD_FLAGS := $(VERSION) $(CXX) $(CXXFLAGS) $(CPPFLAGS)
+build/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(BUILD_FLAGS)' | cmp -s - $@ || echo '$(BUILD_FLAGS)' > $@
+$(OBJS): build/flags
+$(MODULE_big).so: exports.map
+
+# For tools that compile on their own (clang-tidy, a language server).
+print-flags:
+	@echo '$(CPPFLAGS) $(filter-out -MMD -MP,$(PG_CXXFLAGS))'
+else
+NEED_SERVER = all install installdirs uninstall installcheck clean print-flags
+.PHONY: $(NEED_SERVER)
+$(NEED_SERVER):
+	@echo "no PostgreSQL development files found by '$(PG_CONFIG)': run 'make deps', or set PG_VERSION or PG_CONFIG" >&2; exit 1
+endif
+
+.PHONY: FORCE
+FORCE:
