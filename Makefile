@@ -11,10 +11,10 @@ OBJS = \
 UNIT_SRCS =
 
 # The choice of server: PG_CONFIG=/path/to/pg_config, or PG_VERSION=NN for Debian's, or what is there.
-ifdef PG_VERSION
-PG_CONFIG ?= /usr/lib/postgresql/$(PG_VERSION)/bin/pg_config
-else
-PG_CONFIG ?= pg_config
+ifneq ($(PG_VERSION),)
+PG_CONFIG = /usr/lib/postgresql/$(PG_VERSION)/bin/pg_config
+else ifeq ($(origin PG_CONFIG),undefined)
+PG_CONFIG = pg_config
 endif
 
 DATA = $(wildcard sql/pgqueue--*.sql)
@@ -34,7 +34,8 @@ WARN += -Werror
 endif
 
 # The server's headers count as system headers: their warnings are not ours.
-PG_CPPFLAGS = -Iinclude -isystem $(includedir_server)
+# 15 leaves PGDLLEXPORT empty, which would hide what has to be found.
+PG_CPPFLAGS = -Iinclude -isystem $(includedir_server) '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CXXFLAGS = $(STD) -fno-exceptions -fno-rtti -fvisibility=hidden -fno-plt -O2 -g $(WARN) -MMD -MP
 ifdef ASSERT
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
@@ -64,14 +65,14 @@ COMPILER = $(CXX) $(CXXFLAGS)
 -include $(OBJS:.o=.d)
 BUILD_FLAGS := $(VERSION) $(CXX) $(CXXFLAGS) $(CPPFLAGS)
 build/flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(BUILD_FLAGS)' | cmp -s - $@ || echo '$(BUILD_FLAGS)' > $@
+	$(shell mkdir -p $(@D))$(file >$@.new,$(BUILD_FLAGS))
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(OBJS): build/flags
 $(MODULE_big).so: exports.map
 
 # For tools that compile on their own (clang-tidy, a language server).
 print-flags:
-	@echo '$(CPPFLAGS) $(filter-out -MMD -MP,$(PG_CXXFLAGS))'
+	@$(info $(CPPFLAGS) $(filter-out -MMD -MP,$(PG_CXXFLAGS))):
 else
 NEED_SERVER = all install installdirs uninstall installcheck clean print-flags
 .PHONY: $(NEED_SERVER)
@@ -79,5 +80,64 @@ $(NEED_SERVER):
 	@echo "no PostgreSQL development files found by '$(PG_CONFIG)': run 'make deps', or set PG_VERSION or PG_CONFIG" >&2; exit 1
 endif
 
-.PHONY: FORCE
+# What a user starts: see the scripts, each of which says what it does. They fetch what is missing and build first.
+ifneq ($(origin PG_CONFIG),file)
+export PG_CONFIG
+endif
+export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS
+
+CHECKS = check-regress check-isolation check-tap check-unit check-torture
+.PHONY: FORCE help print-flags deps demo stop test test-all torture bench lint $(CHECKS)
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make [PG_VERSION=NN | PG_CONFIG=path]  build the extension; make install puts it on the machine
+#: make deps       install the Debian packages that are missing
+#: make demo       a server of its own, real messages through it; make stop ends it
+#: make test       every test, on servers of their own; check-regress, check-isolation, check-tap, check-unit, check-torture: a part
+#: make test-all   the same on every supported version, in Debian roots
+#: make torture    a long torture run, SECONDS=600
+#: make bench      measure beside other queues
+#: make lint       the gates: warnings, format, clang-tidy, symbols
+deps:
+	@test/run/deps core
+
+demo test: deps
+	@test/run/$@
+
+stop:
+	@test/run/stop
+
+$(CHECKS): check-%: deps
+	@test/run/$*
+
+torture: deps
+	@TORTURE_SECONDS=$(or $(SECONDS),600) test/run/torture
+
+test-all: test
+	@test/run/deps roots
+	@test/run/test-all
+
+bench: deps
+	@test/run/deps bench
+	@test/bench/run
+
+lint: deps
+	@test/run/deps lint
+	@test/run/lint
+
+# Clients and unit programs: plain C++ with libpq.
+CLIENT_CXXFLAGS = $(STD) -O2 -g -pthread $(WARN) -Iinclude -Itest -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
+
+build/demo: $(wildcard test/demo/*.cpp test/demo/*.hpp)
+build/torture: $(wildcard test/torture/*.cpp test/torture/*.hpp)
+build/demo build/torture: $(wildcard test/support/*.cpp test/support/*.hpp)
+	@mkdir -p $(@D)
+	$(CXX) $(CLIENT_CXXFLAGS) -o $@ $(filter %.cpp,$^) -lpq
+
+build/unit/%: test/unit/%.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/unit/*.hpp)
+	@mkdir -p $(@D)
+	$(CXX) $(CLIENT_CXXFLAGS) -o $@ $(filter %.cpp,$^)
+
 FORCE:
