@@ -115,9 +115,9 @@ $(CHECKS): check-%: deps
 torture: deps
 	@TORTURE_SECONDS=$(or $(SECONDS),600) test/run/torture
 
-test-all: test
+test-all: deps
 	@test/run/deps roots
-	@test/run/test-all
+	@test/run/test-all here trixie forky
 
 bench: deps
 	@test/run/deps bench
