@@ -73,21 +73,24 @@ $(MODULE_big).so: exports.map
 # For tools that compile on their own (clang-tidy, a language server).
 print-flags:
 	@$(info $(CPPFLAGS) $(filter-out -MMD -MP,$(PG_CXXFLAGS))):
+print-client-flags:
+	@$(info $(CLIENT_CXXFLAGS)):
 else
-NEED_SERVER = all install installdirs uninstall installcheck clean print-flags
+NEED_SERVER = all install installdirs uninstall installcheck clean print-flags print-client-flags
 .PHONY: $(NEED_SERVER)
 $(NEED_SERVER):
-	@echo "no PostgreSQL development files found by '$(PG_CONFIG)': run 'make deps', or set PG_VERSION or PG_CONFIG" >&2; exit 1
+	@echo "no development files found by '$(PG_CONFIG)': run 'make deps', or set PG_VERSION or PG_CONFIG" >&2; exit 1
 endif
 
 # What a user starts: see the scripts, each of which says what it does. They fetch what is missing and build first.
 ifneq ($(origin PG_CONFIG),file)
 export PG_CONFIG
 endif
-export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS
+export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS
 
 CHECKS = check-regress check-isolation check-tap check-unit check-torture
-.PHONY: FORCE help print-flags deps demo stop test test-all torture bench lint $(CHECKS)
+.PHONY: FORCE help print-flags print-client-flags deps deps-roots demo stop test checked test-all torture bench lint \
+	$(CHECKS)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -95,8 +98,10 @@ help:
 #: make [PG_VERSION=NN | PG_CONFIG=path]  build the extension; make install puts it on the machine
 #: make deps       install the Debian packages that are missing
 #: make demo       a server of its own, real messages through it; make stop ends it
-#: make test       every test, on servers of their own; check-regress, check-isolation, check-tap, check-unit, check-torture: a part
+#: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
+#:                 check-unit and check-torture
 #: make test-all   the same on every supported version, in Debian roots
+#: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
 #: make bench      measure beside other queues
 #: make lint       the gates: warnings, format, clang-tidy, symbols
@@ -115,8 +120,13 @@ $(CHECKS): check-%: deps
 torture: deps
 	@TORTURE_SECONDS=$(or $(SECONDS),600) test/run/torture
 
-test-all: deps
+checked: deps
+	@test/run/checked
+
+deps-roots:
 	@test/run/deps roots
+
+test-all: deps deps-roots
 	@test/run/test-all here trixie forky
 
 bench: deps

@@ -1,8 +1,8 @@
 # Sourced by the scripts here. Where things are, who runs the server, a private installation, how results are counted.
 #
-# Nothing outside of the checkout's build folder and one scratch directory is written. The server under test is a private
-# copy of the installed one, with this tree's library in it: what `make install` has put on the machine is neither used
-# nor changed, and two checkouts can be tested at the same time.
+# Nothing outside of the checkout's build folder and one scratch directory is written. The server under test is a
+# private copy of the installed one, with this tree's library in it: what `make install` has put on the machine is
+# neither used nor changed, and two checkouts can be tested at the same time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
