@@ -103,7 +103,7 @@ help:
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
-#: make bench      measure beside other queues
+#: make bench      measure beside other queues, ARGS=--quick
 #: make lint       the gates: warnings, format, clang-tidy, symbols
 deps:
 	@test/run/deps core
@@ -131,7 +131,7 @@ test-all: deps deps-roots
 
 bench: deps
 	@test/run/deps bench
-	@test/bench/run
+	@test/run/bench $(ARGS)
 
 lint: deps
 	@test/run/deps lint

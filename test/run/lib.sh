@@ -77,6 +77,10 @@ install_into() { # DIR
     for entry in "$share"/*; do
         [ "${entry##*/}" = extension ] || ln -s "$entry" "$1$share/"
     done
+    # For those who ask the copied pg_config where to find them.
+    for entry in "$(config includedir)" "$(config libdir)"; do
+        [ -e "$1$entry" ] || { mkdir -p "$1${entry%/*}" && ln -s "$entry" "$1$entry"; }
+    done
     for entry in "$share"/extension/*; do
         case ${entry##*/} in
         pgqueue.control | pgqueue--*) ;;
