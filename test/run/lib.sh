@@ -12,7 +12,8 @@ if [ -n "${PG_VERSION:-}" ]; then
     PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_VERSION/bin/pg_config}
 fi
 # Its whole path, since the private installation's programs come first in PATH later.
-PG_CONFIG=$(command -v "${PG_CONFIG:-pg_config}") || true
+PG_CONFIG=${PG_CONFIG:-pg_config}
+PG_CONFIG=$(command -v "$PG_CONFIG" || echo "$PG_CONFIG")
 export PG_CONFIG
 MAKE=${MAKE:-make}
 
@@ -29,7 +30,7 @@ die() {
 }
 
 config() {
-    "${PG_CONFIG:-pg_config}" "--$1" || die "no pg_config: run 'make deps', or set PG_VERSION or PG_CONFIG"
+    "$PG_CONFIG" "--$1" || die "no '$PG_CONFIG': run 'make deps', or set PG_VERSION or PG_CONFIG"
 }
 
 # The server refuses to run as root, so everything around it runs as somebody else then.
