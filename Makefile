@@ -5,7 +5,26 @@ MODULE_big = pgqueue
 
 # The table of contents: every object of the library, one per line, in alphabetical order.
 OBJS = \
-	src/pgqueue.o
+	src/page/inplace.o \
+	src/page/page_map.o \
+	src/page/released_leases.o \
+	src/page/transaction.o \
+	src/pg/memory.o \
+	src/pgqueue.o \
+	src/queue/ack.o \
+	src/queue/admin.o \
+	src/queue/numbers.o \
+	src/queue/queue.o \
+	src/queue/read.o \
+	src/queue/row_state.o \
+	src/queue/send.o \
+	src/queue/table_writer.o \
+	src/queue/triggers.o \
+	src/queue/wait.o \
+	src/settings.o \
+	src/sql/args.o \
+	src/sql/metrics_functions.o \
+	src/sql/queue_functions.o
 
 # Sources that need no server header. Each program in test/unit is linked with them.
 UNIT_SRCS =

@@ -1,0 +1,119 @@
+// The page map: where a reader should look, and when.
+//
+// For each heap page of a segment, and for each priority band, shared memory keeps a lower bound: the earliest time at
+// which the page may hold a deliverable row of that band. kUnknown says "look", kNever "nothing here". The bounds are
+// hints: the truth is in the page. The one invariant is that a bound is never later than the truth; it may be earlier,
+// which costs a wasted look.
+//
+// A bound lives in one atomic word together with a change count. A reader loads the word after it has locked the page,
+// scans, and publishes by compare-and-swap before it unlocks. Whoever makes a row deliverable from outside (a commit,
+// a released lease, an UPDATE) lowers the bound and steps the count, so a publish computed from an older look fails.
+//
+// Above the pages' words stands a radix tree of minima, fan-out 64: lowered from the leaf up, raised only by
+// compare-and-swap on a word that was loaded before its children were read. Where a node is missing (memory is
+// bounded by pgqueue.page_map_size), its parent's word stands for the whole range: coarser, never wrong.
+//
+// Locks: map lock (find, create and evict segments) before a slot's lock before the node pool's spinlock. A slot's lock
+// is held shared while its trees are used and exclusively to change their shape. All of them may be taken under a
+// buffer content lock and inside transaction callbacks: nothing here allocates memory or raises an error, but for
+// Attach and MakeRoom.
+#pragma once
+
+#include "pgqueue/pg/compat.hpp"
+
+namespace pgqueue::page {
+
+// Time in ticks of 1,024 microseconds since 2000-01-01, in 42 bits: enough until 2142.
+using Bound = uint64;
+inline constexpr Bound kUnknown = 0;
+inline constexpr Bound kNever = (uint64{1} << 42) - 1;
+
+// Rounds down; what lies beyond the last tick becomes the last tick before kNever.
+Bound BoundOf(TimestampTz when);
+// The first instant of the tick after `bound`: when a sleeper may look.
+TimestampTz WakeTime(Bound bound);
+
+inline constexpr int kMaxBands = 16;
+
+struct SegmentKey {
+    Oid database;
+    Oid relation;
+    compat::FileNumber file;
+    bool operator==(const SegmentKey&) const = default;
+};
+
+// A backend's handle on a segment's map. A handle whose slot was given to another segment is stale: lookups through it
+// answer so, and lowering finds the segment's new slot by the key.
+struct SegmentRef {
+    SegmentKey key{};
+    uint32 slot = 0;
+    uint32 generation = 0;  // 0: never attached
+};
+
+enum class Find { kFound, kNothing, kStale };
+
+// Pages [start, end). level 0: one page with a word of its own. Above: a coarse range, and `word` is its word, loaded
+// before the caller looks at the first page.
+struct Range {
+    BlockNumber start = 0;
+    BlockNumber end = 0;
+    int level = 0;
+    uint64 word = 0;
+};
+
+struct BandInfo {
+    int band;
+    int32 priority;
+};
+using BandList = boost::container::static_vector<BandInfo, kMaxBands>;
+
+Size MapShmemSize();
+void MapShmemInit();
+
+// Finds or creates the segment's map; a new one starts unknown for every page that exists. The caller holds a lock on
+// the relation. May raise (reading the relation's length).
+SegmentRef Attach(Relation segment);
+bool IsCurrent(const SegmentRef& ref);
+
+// The bands that may have something at `now`, highest priority first. False: stale.
+bool DueBands(const SegmentRef& ref, Bound now, BandList* bands);
+// The band of a priority; makes one if there is room, else the nearest band serves both. 0 where stale.
+int BandFor(const SegmentRef& ref, int32 priority);
+
+// The first page or coarse range at or after `from` whose bound has come.
+Find FindDue(const SegmentRef& ref, int band, BlockNumber from, Bound now, Range* range);
+// The word of one page; call with the page locked. Nothing where stale or coarse.
+std::optional<uint64> LoadWord(const SegmentRef& ref, int band, BlockNumber block);
+// Replaces `word`, as loaded before the look, by `bound`; does nothing if it changed since.
+void Publish(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Bound bound);
+// The same for a coarse range that was scanned from its start to its end.
+void PublishRange(const SegmentRef& ref, int band, const Range& range, Bound bound);
+// Makes the nodes for a page, evicting idle segments for room; where that fails the range stays coarse.
+void MakeRoom(const SegmentRef& ref, int band, BlockNumber block);
+
+// Lowers pages first..last, for rows of that priority. Finds the segment's new slot where the handle is stale. Safe in
+// callbacks.
+void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound);
+// The earliest bound of the segment, over all bands.
+Bound NextDue(const SegmentRef& ref);
+
+// The shared tail: the page to which senders append. InvalidBlockNumber where unknown.
+BlockNumber Tail(const SegmentRef& ref);
+void AdvanceTail(const SegmentRef& ref, BlockNumber block);
+// Forgets a tail that turned out to lie beyond the table's end.
+void ResetTail(const SegmentRef& ref, BlockNumber block);
+
+// Until when released leases may be noted for this segment (see released_leases.hpp).
+void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until);
+TimestampTz ReleasedUntil(const SegmentRef& ref);
+
+// Waiting readers. The variable's slot is not evicted while somebody is on its list.
+ConditionVariable* WaitVariable(const SegmentRef& ref);
+// Wakes up to `count` waiting readers. Safe in callbacks.
+void Wake(const SegmentRef& ref, int count);
+// One waiter at a time keeps the segment's timer; the others sleep until woken. Claims it for `due` if nobody watches
+// an instant as early as that.
+bool ClaimTimer(const SegmentRef& ref, TimestampTz due);
+void ReleaseTimer(const SegmentRef& ref, TimestampTz due);
+
+}  // namespace pgqueue::page

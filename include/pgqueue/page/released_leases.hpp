@@ -1,0 +1,33 @@
+// Leases that a rollback gave back.
+//
+// A lease is written in place and not undone by rollback. An abort callback can't touch pages, so it leaves a note
+// here: this row, under this receipt and with this vt, is free from `free_at` on. The next reader of the page applies
+// it. A note names one lease exactly, so a later lease, heartbeat or nack of the row makes it void by itself. Notes are
+// hints: where the table is full, or the server crashes, the lease simply runs out. A note ends at its lease's vt.
+//
+// A fixed hash table in shared memory, in partitions with an LWLock each (leaf locks: taken under a page's content lock
+// and in abort callbacks; nothing is acquired, allocated or raised under them).
+#pragma once
+
+#include "pgqueue/page/page_map.hpp"
+
+namespace pgqueue::page {
+
+struct LeaseKey {
+    SegmentKey segment{};
+    ItemPointerData tid{};
+    int64 receipt = 0;
+    TimestampTz vt = 0;
+};
+
+Size ReleasedShmemSize();
+void ReleasedShmemInit();
+
+// Safe in callbacks. False: no room.
+bool NoteReleased(const LeaseKey& lease, TimestampTz free_at);
+// When the lease is free; nothing if it was not given back.
+std::optional<TimestampTz> FindReleased(const LeaseKey& lease);
+// Once the row has been leased again the note is void; this makes its room free at once.
+void ForgetReleased(const LeaseKey& lease);
+
+}  // namespace pgqueue::page

@@ -1,0 +1,36 @@
+// What this backend's transaction owes to the page map: pages whose rows become deliverable when it ends, and leases
+// that a rollback gives back.
+//
+// Everything is noted in normal code, with room reserved beforehand; the callbacks at commit, abort and prepare only
+// walk the notes and touch fixed shared memory.
+#pragma once
+
+#include "pgqueue/page/released_leases.hpp"
+
+namespace pgqueue::page {
+
+// Installs the callbacks. Once, from _PG_init.
+void InitTransactions();
+
+// Reserve before the row is written; may raise.
+void ReserveTouches(int n);
+void ReserveLeases(int n);
+
+// Rows of that priority on `block` become deliverable at `bound` if this transaction commits. Needs a reservation.
+void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound);
+// All waiting readers of the segment look again at commit (a queue was resumed, say).
+void WakeAllOnCommit(const SegmentRef& ref);
+
+// This transaction holds the lease: if the savepoint level that took it is rolled back, the row is free at `free_at`
+// (0: at once). Needs a reservation.
+void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, TimestampTz free_at);
+// The lease has a new vt (a heartbeat), still given back on rollback; or it is settled by a nack and no longer ours.
+// False: this transaction doesn't hold it.
+bool MoveHeldLease(const LeaseKey& lease, TimestampTz vt);
+void DropHeldLease(const LeaseKey& lease);
+
+// A waiting reader's registration: if the wait ends by an error, somebody else is woken to keep the timer.
+void RegisterWait(const SegmentRef& ref);
+void UnregisterWait();
+
+}  // namespace pgqueue::page

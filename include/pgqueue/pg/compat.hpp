@@ -1,0 +1,70 @@
+// Every difference between the server versions we build for (15 to 18), in one place.
+// Each shim names what changed upstream.
+#pragma once
+
+#include "pgqueue/pg/postgres.hpp"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pgqueue builds for PostgreSQL 15 to 18"
+#endif
+
+// 18 can name a module and its version in the magic block (PG_MODULE_MAGIC_EXT).
+#if PG_VERSION_NUM >= 180000
+#define PGQUEUE_MODULE_MAGIC(version) PG_MODULE_MAGIC_EXT(.name = "pgqueue", .version = version)
+#else
+#define PGQUEUE_MODULE_MAGIC(version) PG_MODULE_MAGIC
+#endif
+
+namespace pgqueue::compat {
+
+// 16 renamed RelFileNode to RelFileLocator and gave the number a type of its own.
+#if PG_VERSION_NUM >= 160000
+using FileNumber = RelFileNumber;
+inline FileNumber FileNumberOf(Relation rel) { return rel->rd_locator.relNumber; }
+#else
+using FileNumber = Oid;
+inline FileNumber FileNumberOf(Relation rel) { return rel->rd_node.relNode; }
+#endif
+
+// 16 replaced the per-catalog ACL functions by object_aclcheck and object_ownercheck.
+#if PG_VERSION_NUM >= 160000
+inline bool MayCreateIn(Oid database, Oid role) {
+    return object_aclcheck(DatabaseRelationId, database, role, ACL_CREATE) == ACLCHECK_OK;
+}
+inline bool OwnsRelation(Oid relid, Oid role) { return object_ownercheck(RelationRelationId, relid, role); }
+#else
+inline bool MayCreateIn(Oid database, Oid role) {
+    return pg_database_aclcheck(database, role, ACL_CREATE) == ACLCHECK_OK;
+}
+inline bool OwnsRelation(Oid relid, Oid role) { return pg_class_ownercheck(relid, role); }
+#endif
+
+// 16 added onlySummarizing, for BRIN under HOT updates.
+inline List* InsertIndexTuples(ResultRelInfo* info, TupleTableSlot* slot, EState* estate) {
+#if PG_VERSION_NUM >= 160000
+    return ExecInsertIndexTuples(info, slot, estate, false, false, nullptr, NIL, false);
+#else
+    return ExecInsertIndexTuples(info, slot, estate, false, false, nullptr, NIL);
+#endif
+}
+
+// 18 added the instrumentation argument.
+inline IndexScanDesc BeginIndexScan(Relation heap, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(heap, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(heap, index, snapshot, keys, 0);
+#endif
+}
+
+// 17 lets an extension name its wait events; before, all share "Extension".
+inline uint32 WaitEvent(const char* name) {
+#if PG_VERSION_NUM >= 170000
+    return WaitEventExtensionNew(name);
+#else
+    (void)name;
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+}  // namespace pgqueue::compat

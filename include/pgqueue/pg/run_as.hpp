@@ -1,0 +1,48 @@
+// SQL from inside a function, under somebody's identity and with nobody's search_path.
+#pragma once
+
+#include "pgqueue/pg/postgres.hpp"
+
+namespace pgqueue::pg {
+
+// Switches to `role` with search_path = pg_catalog until the end of the scope; an error's abort switches back by
+// itself.
+class RunAs {
+public:
+    explicit RunAs(Oid role) {
+        GetUserIdAndSecContext(&old_role_, &old_context_);
+        SetUserIdAndSecContext(role, old_context_ | SECURITY_LOCAL_USERID_CHANGE);
+        guc_level_ = NewGUCNestLevel();
+        (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+                                0, false);
+    }
+    ~RunAs() {
+        AtEOXact_GUC(false, guc_level_);
+        SetUserIdAndSecContext(old_role_, old_context_);
+    }
+    RunAs(const RunAs&) = delete;
+    RunAs& operator=(const RunAs&) = delete;
+
+private:
+    Oid old_role_ = InvalidOid;
+    int old_context_ = 0;
+    int guc_level_ = 0;
+};
+
+// An SPI connection for the scope.
+class Spi {
+public:
+    Spi() { SPI_connect(); }
+    ~Spi() { SPI_finish(); }
+    Spi(const Spi&) = delete;
+    Spi& operator=(const Spi&) = delete;
+
+    // Runs one statement and returns the number of its rows. Raises what the statement raises.
+    uint64 Run(const char* sql, int count = 0, Oid* types = nullptr, Datum* values = nullptr) {
+        const int code = SPI_execute_with_args(sql, count, types, values, nullptr, false, 0);
+        if (code < 0) elog(ERROR, "SPI: %s", SPI_result_code_string(code));
+        return SPI_processed;
+    }
+};
+
+}  // namespace pgqueue::pg

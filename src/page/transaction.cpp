@@ -1,0 +1,207 @@
+#include "pgqueue/page/transaction.hpp"
+
+#include "pgqueue/pg/memory.hpp"
+
+namespace pgqueue::page {
+namespace {
+
+// A run of pages. Neighbours coalesce, and beyond kMaxTouches runs of one segment are joined: a page that is looked at
+// for nothing costs little.
+struct Touch {
+    SegmentRef ref;
+    int32 priority;
+    BlockNumber first;
+    BlockNumber last;
+    Bound bound;
+    int rows;
+    bool wake_all;
+};
+
+struct Held {
+    SegmentRef ref;
+    int32 priority;
+    LeaseKey lease;
+    TimestampTz free_at;
+    int level;  // the savepoint depth to which it belongs now
+};
+
+constexpr std::size_t kMaxTouches = 4096;
+constexpr int kMaxWakes = 16;
+
+struct State {
+    pg::TopVector<Touch> touches;
+    pg::TopVector<Held> held;
+    SegmentRef waiting;
+};
+
+State* state;
+
+bool SameTarget(const Touch& a, const Touch& b) {
+    return a.ref.key == b.ref.key && a.priority == b.priority && !a.wake_all && !b.wake_all;
+}
+
+void Join(Touch* into, const Touch& from) {
+    into->first = std::min(into->first, from.first);
+    into->last = std::max(into->last, from.last);
+    into->bound = std::min(into->bound, from.bound);
+    into->rows += from.rows;
+}
+
+// Joins the runs of each segment and priority.
+void Coarsen() {
+    auto& touches = state->touches;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < touches.size(); i++) {
+        std::size_t j = 0;
+        while (j < kept && !SameTarget(touches[j], touches[i])) j++;
+        if (j < kept)
+            Join(&touches[j], touches[i]);
+        else
+            touches[kept++] = touches[i];
+    }
+    touches.resize(kept);
+}
+
+void ApplyTouches() {
+    for (const Touch& touch : state->touches) {
+        if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
+        Wake(touch.ref, touch.wake_all ? std::numeric_limits<int>::max() : std::min(touch.rows, kMaxWakes));
+    }
+}
+
+void GiveBack(const Held& held) {
+    const TimestampTz now = GetCurrentTimestamp();
+    if (held.lease.vt <= now) return;
+    const TimestampTz free_at = std::max(held.free_at, now);
+    if (!NoteReleased(held.lease, free_at)) return;
+    // The note before the hints: a reader that follows them finds it.
+    ExtendReleasedUntil(held.ref, held.lease.vt);
+    const BlockNumber block = ItemPointerGetBlockNumberNoCheck(&held.lease.tid);
+    Lower(held.ref, held.priority, block, block, BoundOf(free_at));
+    Wake(held.ref, 1);
+}
+
+void PassOnWait() {
+    if (state->waiting.generation == 0) return;
+    const SegmentRef ref = state->waiting;
+    state->waiting = {};
+    Wake(ref, 1);
+}
+
+// The vectors keep a modest capacity; one huge transaction must not hold its memory for ever. Shrinking an empty vector
+// frees and allocates nothing.
+template <class V>
+void Forget(V* vector) {
+    vector->clear();
+    if (vector->capacity() > 65536) vector->shrink_to_fit();
+}
+
+void OnTransactionEnd(XactEvent event, void*) {
+    switch (event) {
+        case XACT_EVENT_COMMIT:
+            if (!state->touches.empty()) ApplyTouches();
+            break;
+        case XACT_EVENT_PREPARE:
+            // Readers find the rows in progress and look again until COMMIT PREPARED, which runs no callback of ours.
+            // The leases stay until they run out.
+            ApplyTouches();
+            break;
+        case XACT_EVENT_ABORT:
+            for (const Held& held : state->held) GiveBack(held);
+            PassOnWait();
+            break;
+        default:
+            return;
+    }
+    Forget(&state->touches);
+    Forget(&state->held);
+}
+
+void OnSavepointEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
+    if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB) return;
+    if (event == SUBXACT_EVENT_ABORT_SUB) PassOnWait();
+    auto& held = state->held;
+    if (held.empty()) return;
+    const int level = GetCurrentTransactionNestLevel();
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < held.size(); i++) {
+        if (held[i].level >= level) {
+            if (event == SUBXACT_EVENT_ABORT_SUB) {
+                GiveBack(held[i]);
+                continue;
+            }
+            held[i].level = level - 1;
+        }
+        if (kept != i) held[kept] = held[i];
+        kept++;
+    }
+    held.resize(kept);
+}
+
+Held* FindHeld(const LeaseKey& lease) {
+    for (Held& held : state->held)
+        if (held.lease.receipt == lease.receipt && held.lease.segment == lease.segment) return &held;
+    return nullptr;
+}
+
+}  // namespace
+
+void InitTransactions() {
+    state = new (MemoryContextAlloc(TopMemoryContext, sizeof(State))) State();
+    RegisterXactCallback(OnTransactionEnd, nullptr);
+    RegisterSubXactCallback(OnSavepointEnd, nullptr);
+}
+
+void ReserveTouches(int n) {
+    auto& touches = state->touches;
+    if (touches.size() + n > kMaxTouches) Coarsen();
+    if (touches.capacity() < touches.size() + n) touches.reserve(2 * (touches.size() + n));
+}
+
+void ReserveLeases(int n) {
+    auto& held = state->held;
+    if (held.capacity() < held.size() + n) held.reserve(2 * (held.size() + n));
+}
+
+void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound) {
+    const Touch touch{ref, priority, block, block, bound, 1, false};
+    auto& touches = state->touches;
+    if (!touches.empty()) {
+        Touch& last = touches.back();
+        if (SameTarget(last, touch) && uint64{block} + 1 >= last.first && block <= uint64{last.last} + 1) {
+            Join(&last, touch);
+            last.ref = ref;
+            return;
+        }
+    }
+    Assert(touches.size() < touches.capacity());
+    touches.push_back(touch);
+}
+
+void WakeAllOnCommit(const SegmentRef& ref) {
+    ReserveTouches(1);
+    state->touches.push_back({ref, 0, 0, 0, kNever, 1, true});
+}
+
+void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, TimestampTz free_at) {
+    Assert(state->held.size() < state->held.capacity());
+    state->held.push_back({ref, priority, lease, free_at, GetCurrentTransactionNestLevel()});
+}
+
+bool MoveHeldLease(const LeaseKey& lease, TimestampTz vt) {
+    Held* held = FindHeld(lease);
+    if (held != nullptr) held->lease.vt = vt;
+    return held != nullptr;
+}
+
+void DropHeldLease(const LeaseKey& lease) {
+    if (Held* held = FindHeld(lease)) {
+        *held = state->held.back();
+        state->held.pop_back();
+    }
+}
+
+void RegisterWait(const SegmentRef& ref) { state->waiting = ref; }
+void UnregisterWait() { state->waiting = {}; }
+
+}  // namespace pgqueue::page

@@ -1,0 +1,49 @@
+// The library's entry: settings, shared memory, callbacks. Everything else starts from a SQL function.
+#include "pgqueue/page/transaction.hpp"
+#include "pgqueue/queue/numbers.hpp"
+#include "pgqueue/settings.hpp"
+
+extern "C" {
+PGQUEUE_MODULE_MAGIC("0.1.0");
+PGDLLEXPORT void _PG_init(void);
+}
+
+namespace pgqueue {
+namespace {
+
+shmem_request_hook_type previous_request_hook;
+shmem_startup_hook_type previous_startup_hook;
+
+void RequestSharedMemory() {
+    if (previous_request_hook != nullptr) previous_request_hook();
+    RequestAddinShmemSpace(page::MapShmemSize());
+    RequestAddinShmemSpace(page::ReleasedShmemSize());
+    RequestAddinShmemSpace(queue::ReceiptShmemSize());
+}
+
+void InitSharedMemory() {
+    if (previous_startup_hook != nullptr) previous_startup_hook();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    page::MapShmemInit();
+    page::ReleasedShmemInit();
+    queue::ReceiptShmemInit();
+    LWLockRelease(AddinShmemInitLock);
+}
+
+}  // namespace
+}  // namespace pgqueue
+
+void _PG_init(void) {
+    using namespace pgqueue;
+    if (!process_shared_preload_libraries_in_progress)
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("pgqueue must be loaded when the server starts"),
+                 errhint("Add pgqueue to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
+    settings::Define();
+    page::InitTransactions();
+    previous_request_hook = shmem_request_hook;
+    shmem_request_hook = RequestSharedMemory;
+    previous_startup_hook = shmem_startup_hook;
+    shmem_startup_hook = InitSharedMemory;
+}

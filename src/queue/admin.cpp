@@ -1,0 +1,339 @@
+#include "pgqueue/queue/admin.hpp"
+
+#include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/run_as.hpp"
+#include "pgqueue/queue/ack.hpp"
+#include "pgqueue/queue/row_state.hpp"
+
+namespace pgqueue::queue {
+namespace {
+
+// The quoted, schema-qualified names of a queue's relations, for SQL.
+struct Names {
+    const char* parent;
+    const char* segment;  // the first
+    const char* archive;
+    const char* sequence;
+    Oid parent_oid;
+};
+
+const char* Qualified(const char* relation) { return psprintf("%s.%s", kSchema, quote_identifier(relation)); }
+
+Oid RelationOid(const char* relation) { return get_relname_relid(relation, get_namespace_oid(kSchema, false)); }
+
+Names NamesOf(const char* queue) {
+    char parent[NAMEDATALEN];
+    char segment[NAMEDATALEN];
+    char archive[NAMEDATALEN];
+    char sequence[NAMEDATALEN];
+    ParentName(queue, parent);
+    SegmentName(queue, 1, segment);
+    ArchiveName(queue, archive);
+    SequenceName(queue, sequence);
+    return {Qualified(parent), Qualified(segment), Qualified(archive), Qualified(sequence), RelationOid(parent)};
+}
+
+bool Exists(const char* queue, void (*namer)(const char*, char*)) {
+    char name[NAMEDATALEN];
+    namer(queue, name);
+    return OidIsValid(RelationOid(name));
+}
+
+constexpr const char* kColumns =
+    "msg_id bigint NOT NULL, enqueued_at timestamptz NOT NULL, vt timestamptz NOT NULL, "
+    "last_read_at timestamptz NOT NULL, receipt bigint NOT NULL, read_ct integer NOT NULL, priority integer NOT NULL, "
+    "message jsonb, headers jsonb, group_key text";
+
+void CreateTrigger(pg::Spi* spi, const char* table, const char* name, const char* when, const char* function) {
+    spi->Run(psprintf("CREATE OR REPLACE TRIGGER %s %s ON %s FOR EACH ROW EXECUTE FUNCTION %s.%s()", name, when, table,
+                      kSchema, function));
+    spi->Run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
+}
+
+List* SegmentsOf(Oid parent) {
+    List* names = NIL;
+    List* children = find_inheritance_children(parent, NoLock);
+    ListCell* cell = nullptr;
+    foreach (cell, children)
+        if (const char* name = get_rel_name(lfirst_oid(cell)))
+            names = lappend(names, const_cast<char*>(quote_qualified_identifier(
+                                       get_namespace_name(get_rel_namespace(lfirst_oid(cell))), name)));
+    return names;
+}
+
+bool HasOurTriggers(Oid relation) {
+    Relation rel = table_open(relation, AccessShareLock);
+    int ours = 0;
+    for (int i = 0; rel->trigdesc != nullptr && i < rel->trigdesc->numtriggers; i++) {
+        const Trigger* trigger = &rel->trigdesc->triggers[i];
+        if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS && strncmp(trigger->tgname, "pgqueue_", 8) == 0) ours++;
+    }
+    table_close(rel, AccessShareLock);
+    return ours == 3;
+}
+
+// Makes what is missing of the queue's relations, as the extension's owner. Returns whether anything was.
+bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid owner) {
+    const Names names = NamesOf(queue);
+    bool made = false;
+    pg::Vector<const char*> mine;
+    if (!OidIsValid(names.parent_oid)) {
+        spi->Run(psprintf("CREATE %s TABLE %s (%s) USING heap", unlogged, names.parent, kColumns));
+        spi->Run(psprintf("CREATE OR REPLACE TRIGGER pgqueue_insert BEFORE INSERT ON %s FOR EACH ROW "
+                          "EXECUTE FUNCTION %s.on_insert()",
+                          names.parent, kSchema));
+        mine.push_back(names.parent);
+    }
+    char parent[NAMEDATALEN];
+    ParentName(queue, parent);
+    const Oid parent_oid = RelationOid(parent);
+    if (!has_subclass(parent_oid) || SegmentsOf(parent_oid) == NIL) {
+        spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap", unlogged, names.segment,
+                          names.parent));
+        mine.push_back(names.segment);
+    }
+    List* children = find_inheritance_children(parent_oid, NoLock);
+    ListCell* cell = nullptr;
+    foreach (cell, children) {
+        if (HasOurTriggers(lfirst_oid(cell))) continue;
+        const char* segment = Qualified(get_rel_name(lfirst_oid(cell)));
+        CreateTrigger(spi, segment, "pgqueue_insert", "BEFORE INSERT", "on_insert");
+        CreateTrigger(spi, segment, "pgqueue_update", "BEFORE UPDATE", "on_update");
+        CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE", "on_change");
+        made = true;
+    }
+    if (!Exists(queue, ArchiveName)) {
+        spi->Run(psprintf("CREATE %s TABLE %s (%s, archived_at timestamptz NOT NULL, PRIMARY KEY (msg_id)) USING heap",
+                          unlogged, names.archive, kColumns));
+        mine.push_back(names.archive);
+    }
+    if (!Exists(queue, SequenceName)) {
+        // Logged even for an unlogged queue: ids must not start again after a crash.
+        spi->Run(psprintf("CREATE SEQUENCE %s AS bigint", names.sequence));
+        if (OidIsValid(names.parent_oid))
+            spi->Run(psprintf("ALTER SEQUENCE %s OWNER TO %s", names.sequence,
+                              quote_identifier(GetUserNameFromId(owner, false))));
+        spi->Run(psprintf("ALTER SEQUENCE %s OWNED BY %s.msg_id", names.sequence, names.parent));
+        if (OidIsValid(names.parent_oid))
+            spi->Run(psprintf("SELECT setval(%s, greatest((SELECT max(msg_id) FROM %s), (SELECT max(msg_id) FROM %s)))",
+                              quote_literal_cstr(names.sequence), names.parent, names.archive));
+        made = true;
+    }
+    for (const char* table : mine)
+        spi->Run(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(GetUserNameFromId(owner, false))));
+    return made || !mine.empty();
+}
+
+Oid OwnerOf(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for relation %u", relation);
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+void InvalidateQueue(Oid parent) { CacheInvalidateRelcacheByRelid(parent); }
+
+struct StoredSettings {
+    double vt;
+    double delay;
+    bool paused;
+};
+
+std::optional<StoredSettings> SettingsOf(pg::Spi* spi, const char* queue) {
+    Oid types[] = {TEXTOID};
+    Datum values[] = {CStringGetTextDatum(queue)};
+    if (spi->Run("SELECT vt, delay, paused FROM queue.settings WHERE queue_name = $1 FOR UPDATE", 1, types, values) ==
+        0)
+        return std::nullopt;
+    bool null = false;
+    HeapTuple row = SPI_tuptable->vals[0];
+    const TupleDesc desc = SPI_tuptable->tupdesc;
+    return StoredSettings{DatumGetFloat8(SPI_getbinval(row, desc, 1, &null)),
+                          DatumGetFloat8(SPI_getbinval(row, desc, 2, &null)),
+                          DatumGetBool(SPI_getbinval(row, desc, 3, &null))};
+}
+
+// The parent table's oid; raises undefined_table, or insufficient_privilege where the role doesn't own it.
+Oid OwnedQueue(const char* name) {
+    CheckName(name);
+    const Oid parent = NamesOf(name).parent_oid;
+    if (!OidIsValid(parent))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" does not exist", name),
+                        errhint("Create it with queue.create('%s').", name)));
+    if (!compat::OwnsRelation(parent, GetUserId()))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of queue %s", name)));
+    return parent;
+}
+
+}  // namespace
+
+bool Create(const char* name, const QueueSettings& settings) {
+    CheckName(name);
+    const Oid role = GetUserId();
+    const Oid extension_owner = ExtensionOwner();
+    Names names = NamesOf(name);
+    if (OidIsValid(names.parent_oid)) {
+        OwnedQueue(name);
+    } else if (!compat::MayCreateIn(MyDatabaseId, role)) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to create a queue"),
+                        errhint("Creating a queue needs CREATE on the database: GRANT CREATE ON DATABASE %s TO %s;",
+                                quote_identifier(get_database_name(MyDatabaseId)),
+                                quote_identifier(GetUserNameFromId(role, false)))));
+    }
+
+    const pg::RunAs as(extension_owner);
+    pg::Spi spi;
+    Oid types[] = {TEXTOID, FLOAT8OID, FLOAT8OID};
+    Datum values[] = {CStringGetTextDatum(name), Float8GetDatum(settings.vt), Float8GetDatum(settings.delay)};
+    // Two sessions that create one queue meet here: the second waits for the first to end.
+    const bool inserted = spi.Run("INSERT INTO queue.settings (queue_name, vt, delay) VALUES ($1, $2, $3) "
+                                  "ON CONFLICT DO NOTHING",
+                                  3, types, values) == 1;
+    names = NamesOf(name);
+    if (OidIsValid(names.parent_oid) && !compat::OwnsRelation(names.parent_oid, role))
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE), errmsg("queue \"%s\" already exists", name)));
+    const bool existed = OidIsValid(names.parent_oid);
+    if (!inserted) {
+        const auto stored = SettingsOf(&spi, name);
+        if (existed) {
+            const bool unlogged = get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED;
+            if (!stored || stored->vt != settings.vt || stored->delay != settings.delay ||
+                unlogged != settings.unlogged)
+                ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
+                                errmsg("queue \"%s\" already exists with other settings", name),
+                                errhint("See queue.queues for its settings, and change them with queue.alter.")));
+        } else {
+            // Left over from a table that was dropped by hand.
+            spi.Run("UPDATE queue.settings SET vt = $2, delay = $3, paused = false, created_at = clock_timestamp() "
+                    "WHERE queue_name = $1",
+                    3, types, values);
+        }
+    }
+    // A table that is taken over keeps its persistence.
+    const bool unlogged =
+        existed ? get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED : settings.unlogged;
+    const Oid owner = existed ? OwnerOf(names.parent_oid) : role;
+    const bool made = MakeRelations(&spi, name, unlogged ? "UNLOGGED" : "", owner);
+    char parent[NAMEDATALEN];
+    ParentName(name, parent);
+    CommandCounterIncrement();
+    InvalidateQueue(RelationOid(parent));
+    return inserted || made;
+}
+
+bool Alter(const char* name, std::optional<double> vt, std::optional<double> delay) {
+    const Oid parent = OwnedQueue(name);
+    const pg::RunAs as(ExtensionOwner());
+    pg::Spi spi;
+    const auto stored = SettingsOf(&spi, name);
+    if (!stored) return false;
+    Oid types[] = {TEXTOID, FLOAT8OID, FLOAT8OID};
+    Datum values[] = {CStringGetTextDatum(name), Float8GetDatum(vt.value_or(stored->vt)),
+                      Float8GetDatum(delay.value_or(stored->delay))};
+    const bool changed = spi.Run("UPDATE queue.settings SET vt = $2, delay = $3 WHERE queue_name = $1 "
+                                 "AND (vt, delay) IS DISTINCT FROM ($2, $3)",
+                                 3, types, values) > 0;
+    InvalidateQueue(parent);
+    return changed;
+}
+
+bool Drop(const char* name) {
+    CheckName(name);
+    if (!OidIsValid(NamesOf(name).parent_oid)) return false;
+    const Oid parent = OwnedQueue(name);
+    StringInfoData sql;
+    initStringInfo(&sql);
+    appendStringInfo(&sql, "DROP TABLE %s", NamesOf(name).parent);
+    List* segments = SegmentsOf(parent);
+    ListCell* cell = nullptr;
+    foreach (cell, segments) appendStringInfo(&sql, ", %s", static_cast<const char*>(lfirst(cell)));
+    if (Exists(name, ArchiveName)) appendStringInfo(&sql, ", %s", NamesOf(name).archive);
+    {
+        pg::Spi spi;  // as the caller: the server checks each table
+        spi.Run(sql.data);
+    }
+    const pg::RunAs as(ExtensionOwner());
+    pg::Spi spi;
+    Oid types[] = {TEXTOID};
+    Datum values[] = {CStringGetTextDatum(name)};
+    spi.Run("DELETE FROM queue.settings WHERE queue_name = $1", 1, types, values);
+    return true;
+}
+
+int64 Purge(const char* name) {
+    const OpenedQueue opened = Open(name, ACL_DELETE, RowExclusiveLock);
+    Relation rel = opened.segment;
+    Acker acker(opened, nullptr);
+    int64 purged = 0;
+    for (BlockNumber block = 0; BlockExists(opened, block); block++) {
+        CHECK_FOR_INTERRUPTS();
+        boost::container::static_vector<MessageId, MaxHeapTuplesPerPage> ids;
+        Buffer buffer = ReadBuffer(rel, block);
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+            const RowState state = StateOf(rel, buffer, off, &tuple);
+            if (state != RowState::kLive && state != RowState::kChanging) continue;
+            const int64 msg_id = HeadOf(tuple.t_data)->msg_id;
+            RememberPlace(RelationGetRelid(rel), msg_id, tuple.t_self);
+            ids.push_back({msg_id, std::nullopt});
+        }
+        UnlockReleaseBuffer(buffer);
+        if (ids.empty()) continue;
+        std::array<bool, MaxHeapTuplesPerPage> done{};
+        acker.Run(ids.data(), static_cast<int>(ids.size()), done.data());
+        purged += std::count(done.begin(), done.begin() + ids.size(), true);
+    }
+    Close(opened);
+    return purged;
+}
+
+bool SetPaused(const char* name, bool paused) {
+    const Oid parent = OwnedQueue(name);
+    bool changed = false;
+    {
+        const pg::RunAs as(ExtensionOwner());
+        pg::Spi spi;
+        Oid types[] = {TEXTOID, BOOLOID};
+        Datum values[] = {CStringGetTextDatum(name), BoolGetDatum(paused)};
+        changed = spi.Run("UPDATE queue.settings SET paused = $2 WHERE queue_name = $1 AND paused <> $2", 2, types,
+                          values) > 0;
+    }
+    InvalidateQueue(parent);
+    if (!paused && changed) {
+        const OpenedQueue opened = Open(name, 0, AccessShareLock);
+        page::WakeAllOnCommit(MapOf(opened));
+        Close(opened);
+    }
+    return changed;
+}
+
+void GrantOrRevoke(Grant what, const char* name, const char* role, const char* privilege) {
+    CheckName(name);
+    const Names names = NamesOf(name);
+    if (!OidIsValid(names.parent_oid)) OwnedQueue(name);  // raises
+    const char* on_queue = nullptr;
+    const char* on_archive = nullptr;
+    if (strcmp(privilege, "send") == 0) {
+        on_queue = "INSERT";
+    } else if (strcmp(privilege, "consume") == 0) {
+        on_queue = "SELECT, UPDATE, DELETE";
+        on_archive = "SELECT";
+    } else if (strcmp(privilege, "monitor") == 0) {
+        on_queue = "SELECT";
+        on_archive = "SELECT";
+    } else {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized privilege: \"%s\"", privilege),
+                        errhint("It is one of \"send\", \"consume\" and \"monitor\".")));
+    }
+    const char* verb = what == Grant::kGrant ? "GRANT" : "REVOKE";
+    const char* to = what == Grant::kGrant ? "TO" : "FROM";
+    const char* grantee = strcmp(role, "public") == 0 ? "PUBLIC" : quote_identifier(role);
+    pg::Spi spi;  // as the caller, who must own the tables or hold the grant option
+    spi.Run(psprintf("%s %s ON %s %s %s", verb, on_queue, names.parent, to, grantee));
+    if (on_archive != nullptr) spi.Run(psprintf("%s %s ON %s %s %s", verb, on_archive, names.archive, to, grantee));
+}
+
+}  // namespace pgqueue::queue

@@ -1,0 +1,393 @@
+#include "pgqueue/queue/queue.hpp"
+
+#include "pgqueue/queue/row.hpp"
+
+namespace pgqueue::queue {
+namespace {
+
+HTAB* by_name;  // name -> Queue
+HTAB* by_oid;   // relation -> name of the queue that it belongs to
+Queue* last;    // the one used last
+uint64 invalidations;
+
+struct OidEntry {
+    Oid relation;
+    char name[NAMEDATALEN];
+};
+
+struct Settings {
+    double vt;
+    double delay;
+    bool paused;
+};
+
+void OnRelcacheInvalidation(Datum, Oid relation) {
+    if (by_name == nullptr) return;
+    invalidations++;
+    if (relation == InvalidOid) {
+        HASH_SEQ_STATUS scan;
+        hash_seq_init(&scan, by_name);
+        while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) queue->valid = false;
+        return;
+    }
+    const auto* entry = static_cast<OidEntry*>(hash_search(by_oid, &relation, HASH_FIND, nullptr));
+    if (entry == nullptr) return;
+    if (auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr))) queue->valid = false;
+}
+
+void OnRoleInvalidation(Datum, int, uint32) {
+    if (by_name == nullptr) return;
+    HASH_SEQ_STATUS scan;
+    hash_seq_init(&scan, by_name);
+    while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) queue->acl_role = InvalidOid;
+}
+
+void CreateTables() {
+    HASHCTL names{};
+    names.keysize = NAMEDATALEN;
+    names.entrysize = sizeof(Queue);
+    names.hcxt = TopMemoryContext;
+    HASHCTL oids{};
+    oids.keysize = sizeof(Oid);
+    oids.entrysize = sizeof(OidEntry);
+    oids.hcxt = TopMemoryContext;
+    by_oid = hash_create("pgqueue relations", 64, &oids, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    by_name = hash_create("pgqueue queues", 64, &names, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+    CacheRegisterRelcacheCallback(OnRelcacheInvalidation, 0);
+    CacheRegisterSyscacheCallback(AUTHOID, OnRoleInvalidation, 0);
+    CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, OnRoleInvalidation, 0);
+}
+
+void Remember(Oid relation, const char* name) {
+    auto* entry = static_cast<OidEntry*>(hash_search(by_oid, &relation, HASH_ENTER, nullptr));
+    strlcpy(entry->name, name, NAMEDATALEN);
+}
+
+[[noreturn]] void RaiseUnknown(Queue* queue) {
+    char name[NAMEDATALEN];
+    strlcpy(name, queue->name, NAMEDATALEN);
+    hash_search(by_name, name, HASH_REMOVE, nullptr);  // names that don't exist must not fill memory
+    last = nullptr;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" does not exist", name),
+                    errhint("Create it with queue.create('%s').", name)));
+    pg_unreachable();
+}
+
+// The settings as they are committed now: a snapshot of the transaction may be older than the queue.
+std::optional<Settings> ReadSettings(const char* name) {
+    const Oid table = ExtensionRelation("settings");
+    Relation rel = table_open(table, AccessShareLock);
+    const TupleDesc desc = RelationGetDescr(rel);
+    ScanKeyData key;
+    ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+    key.sk_collation = C_COLLATION_OID;
+    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+    SysScanDesc scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, snapshot, 1, &key);
+    std::optional<Settings> settings;
+    if (HeapTuple tuple = systable_getnext(scan)) {
+        bool null = false;
+        settings = Settings{DatumGetFloat8(heap_getattr(tuple, 2, desc, &null)),
+                            DatumGetFloat8(heap_getattr(tuple, 3, desc, &null)),
+                            DatumGetBool(heap_getattr(tuple, 4, desc, &null))};
+    }
+    systable_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    table_close(rel, AccessShareLock);
+    return settings;
+}
+
+[[noreturn]] void RaiseLayout(Relation rel, const char* what, const char* hint) {
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("table \"%s\" can't be used as a queue: %s", RelationGetRelationName(rel), what),
+                    errhint("%s", hint)));
+    pg_unreachable();
+}
+
+struct Column {
+    const char* name;
+    Oid type;
+    bool not_null;
+};
+constexpr std::array<Column, kQueueColumns> kColumns = {{{"msg_id", INT8OID, true},
+                                                         {"enqueued_at", TIMESTAMPTZOID, true},
+                                                         {"vt", TIMESTAMPTZOID, true},
+                                                         {"last_read_at", TIMESTAMPTZOID, true},
+                                                         {"receipt", INT8OID, true},
+                                                         {"read_ct", INT4OID, true},
+                                                         {"priority", INT4OID, true},
+                                                         {"message", JSONBOID, false},
+                                                         {"headers", JSONBOID, false},
+                                                         {"group_key", TEXTOID, false}}};
+
+void CheckColumns(Relation rel) {
+    const TupleDesc desc = RelationGetDescr(rel);
+    constexpr const char* kHint =
+        "Restore the columns that queue.create makes, in their order; add others behind them.";
+    if (desc->natts < kQueueColumns) RaiseLayout(rel, "columns are missing", kHint);
+    for (int i = 0; i < kQueueColumns; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+        if (attribute->attisdropped || attribute->atttypid != kColumns[i].type ||
+            strcmp(NameStr(attribute->attname), kColumns[i].name) != 0 ||
+            (kColumns[i].not_null && !attribute->attnotnull) || attribute->attgenerated != '\0')
+            RaiseLayout(rel, psprintf("column %d is not the plain column \"%s\"", i + 1, kColumns[i].name), kHint);
+    }
+    for (int i = kQueueColumns; i < desc->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+        if (attribute->attisdropped) continue;
+        if (attribute->attnotnull)
+            RaiseLayout(rel, psprintf("column \"%s\" is NOT NULL", NameStr(attribute->attname)),
+                        "queue.send leaves columns that it doesn't know NULL: drop the constraint.");
+        if (attribute->attgenerated != '\0')
+            RaiseLayout(rel, psprintf("column \"%s\" is generated", NameStr(attribute->attname)),
+                        "A lease changes rows in place and would not compute it: drop the column.");
+    }
+}
+
+// An index on a column that changes in place would silently lie.
+void CheckIndexes(Relation rel, Queue* queue) {
+    List* indexes = RelationGetIndexList(rel);
+    queue->primary_key = RelationGetPrimaryKeyIndex(rel);
+    if (!OidIsValid(queue->primary_key))
+        RaiseLayout(rel, "it has no primary key",
+                    psprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (msg_id);", kSchema,
+                             quote_identifier(RelationGetRelationName(rel))));
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        const bool primary = lfirst_oid(cell) == queue->primary_key;
+        if (primary && (form->indnatts != 1 || form->indkey.values[0] != kMsgId || !form->indimmediate))
+            RaiseLayout(rel, "its primary key is not msg_id alone", "Make msg_id the primary key, not deferrable.");
+        Bitmapset* columns = nullptr;  // offset as pull_varattnos does
+        for (int i = 0; i < form->indnatts; i++)
+            columns = bms_add_member(columns, form->indkey.values[i] - FirstLowInvalidHeapAttributeNumber);
+        pull_varattnos(reinterpret_cast<Node*>(RelationGetIndexPredicate(index)), 1, &columns);
+        pull_varattnos(reinterpret_cast<Node*>(RelationGetIndexExpressions(index)), 1, &columns);
+        for (int attribute = kVt; attribute <= kReadCt; attribute++)
+            if (bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns))
+                RaiseLayout(rel,
+                            psprintf("index \"%s\" covers column \"%s\", which changes in place",
+                                     RelationGetRelationName(index), kColumns[attribute - 1].name),
+                            psprintf("DROP INDEX %s.%s;", kSchema, quote_identifier(RelationGetRelationName(index))));
+        index_close(index, AccessShareLock);
+    }
+    queue->plain_indexes = list_length(indexes) == 1;
+    list_free(indexes);
+}
+
+// Our sends and acks don't fire triggers, so a trigger for them (a foreign key's too) would be passed by silently.
+void CheckTriggers(Relation rel) {
+    const TriggerDesc* triggers = rel->trigdesc;
+    bool before_update = false;
+    bool after_row = false;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        const Trigger* trigger = &triggers->triggers[i];
+        const bool ours = get_func_namespace(trigger->tgfoid) == get_namespace_oid(kSchema, false);
+        if (ours) {
+            if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS) continue;
+            if (TRIGGER_FOR_UPDATE(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype)) before_update = true;
+            if (TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_AFTER(trigger->tgtype)) after_row = true;
+        } else if (TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_DELETE(trigger->tgtype)) {
+            RaiseLayout(rel, psprintf("trigger \"%s\" would not fire for queue.send and queue.delete", trigger->tgname),
+                        "Drop the trigger or the foreign key.");
+        }
+    }
+    if (!before_update || !after_row)
+        RaiseLayout(rel, "its own triggers are missing or not ENABLE ALWAYS",
+                    "Call queue.create with the queue's settings: it puts them back.");
+}
+
+void CheckLayout(Relation rel, Queue* queue) {
+    if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+        RaiseLayout(rel, "it is not a plain heap table", "Use ALTER TABLE ... SET ACCESS METHOD heap.");
+    if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+        RaiseLayout(rel, "it is temporary", "Create it with queue.create.");
+    if (rel->rd_rel->relrowsecurity)
+        RaiseLayout(rel, "it has row-level security, which the queue's functions can't honour",
+                    "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.");
+    CheckColumns(rel);
+    CheckIndexes(rel, queue);
+    CheckTriggers(rel);
+    const TupleConstr* constraints = RelationGetDescr(rel)->constr;
+    if (constraints != nullptr && constraints->num_check > 0) queue->plain_indexes = false;
+}
+
+Oid SchemaRelation(const char* relation) {
+    const Oid schema = get_namespace_oid(kSchema, true);
+    return OidIsValid(schema) ? get_relname_relid(relation, schema) : InvalidOid;
+}
+
+// The newest segment: the child with the highest number.
+Oid NewestSegment(Oid parent) {
+    Oid newest = InvalidOid;
+    long highest = -1;
+    List* children = find_inheritance_children(parent, NoLock);
+    ListCell* cell = nullptr;
+    foreach (cell, children) {
+        const char* name = get_rel_name(lfirst_oid(cell));
+        const char* mark = name != nullptr ? strrchr(name, '#') : nullptr;
+        const long number = mark != nullptr ? strtol(mark + 1, nullptr, 10) : 0;
+        if (name == nullptr || number <= highest) continue;
+        highest = number;
+        newest = lfirst_oid(cell);
+    }
+    list_free(children);
+    return newest;
+}
+
+// Fills the entry from the catalogs; the segment is not locked yet.
+void Load(Queue* queue) {
+    char name[NAMEDATALEN];
+    ParentName(queue->name, name);
+    queue->parent = SchemaRelation(name);
+    if (!OidIsValid(queue->parent)) RaiseUnknown(queue);
+    const auto settings = ReadSettings(queue->name);
+    if (!settings)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("queue \"%s\" does not exist, though a table of its name does", queue->name),
+                        errhint("queue.create('%s') takes the table over as it is.", queue->name)));
+    queue->segment = NewestSegment(queue->parent);
+    if (!OidIsValid(queue->segment))
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no segment", queue->name),
+                        errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
+    SequenceName(queue->name, name);
+    queue->sequence = SchemaRelation(name);
+    ArchiveName(queue->name, name);
+    queue->archive = SchemaRelation(name);
+    if (!OidIsValid(queue->sequence))
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no id sequence", queue->name),
+                        errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
+    queue->vt = settings->vt;
+    queue->delay = settings->delay;
+    queue->paused = settings->paused;
+    queue->acl_role = InvalidOid;
+    Remember(queue->parent, queue->name);
+    Remember(queue->segment, queue->name);
+    if (OidIsValid(queue->archive)) Remember(queue->archive, queue->name);
+
+    // The parent before the segment, as DROP TABLE does.
+    if (Relation parent = try_relation_open(queue->parent, AccessShareLock)) {
+        if (parent->rd_rel->relrowsecurity)
+            RaiseLayout(parent, "it has row-level security, which the queue's functions can't honour",
+                        "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.");
+        relation_close(parent, AccessShareLock);
+    }
+    if (Relation segment = try_relation_open(queue->segment, AccessShareLock)) {
+        CheckLayout(segment, queue);
+        relation_close(segment, AccessShareLock);
+    }
+}
+
+void CheckPrivileges(Queue* queue, AclMode wanted) {
+    const Oid role = GetUserId();
+    if (queue->acl_role != role) {
+        constexpr AclMode kAll = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+        queue->acl = pg_class_aclmask(queue->parent, role, kAll, ACLMASK_ALL);
+        queue->acl_role = role;
+    }
+    if ((queue->acl & wanted) == wanted) return;
+    const AclMode missing = wanted & ~queue->acl;
+    const char* privilege = missing & ACL_INSERT ? "send" : missing & ACL_SELECT ? "monitor" : "consume";
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for queue %s", queue->name),
+                    errhint("The owner can allow it: queue.grant('%s', '%s', '%s').", queue->name,
+                            GetUserNameFromId(role, true), privilege)));
+}
+
+}  // namespace
+
+void ParentName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s", queue); }
+void SegmentName(const char* queue, int number, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#%d", queue, number); }
+void ArchiveName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "a_%.48s", queue); }
+void SequenceName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#ids", queue); }
+
+void CheckName(const char* name) {
+    const std::size_t length = strlen(name);
+    bool good = length >= 1 && length <= kMaxNameBytes;
+    for (std::size_t i = 0; good && i < length; i++) {
+        const char c = name[i];
+        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+               c == '.';
+    }
+    if (good) return;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid queue name: \"%s\"", name),
+                    errhint("A queue name is 1 to %d ASCII letters, digits, \"_\", \"-\" and \".\".", kMaxNameBytes)));
+}
+
+Oid ExtensionRelation(const char* name) {
+    const Oid relation = SchemaRelation(name);
+    if (!OidIsValid(relation))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("the extension \"pgqueue\" is not installed in this database"),
+                        errhint("Run CREATE EXTENSION pgqueue.")));
+    return relation;
+}
+
+Oid ExtensionOwner() {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(ExtensionRelation("settings")));
+    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for the table of queue settings");
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
+    if (by_name == nullptr) CreateTables();
+    Queue* queue = last;
+    if (queue == nullptr || strcmp(queue->name, name) != 0) {
+        CheckName(name);
+        bool found = false;
+        char key[NAMEDATALEN] = {};
+        strlcpy(key, name, NAMEDATALEN);
+        queue = static_cast<Queue*>(hash_search(by_name, key, HASH_ENTER, &found));
+        if (!found) {
+            queue->valid = false;
+            queue->map = {};
+        }
+        last = queue;
+    }
+    for (;;) {
+        while (!queue->valid) {
+            const uint64 before = invalidations;
+            Load(queue);
+            queue->valid = invalidations == before;  // else something changed while we looked
+        }
+        CheckPrivileges(queue, privileges);
+        const Oid segment = queue->segment;
+        LockRelationOid(segment, lock);
+        if (!queue->valid) {
+            UnlockRelationOid(segment, lock);
+            continue;
+        }
+        Relation rel = RelationIdGetRelation(segment);
+        if (rel == nullptr) {
+            UnlockRelationOid(segment, lock);
+            queue->valid = false;
+            continue;
+        }
+        return {queue, rel};
+    }
+}
+
+void Close(const OpenedQueue& opened, LOCKMODE lock) { relation_close(opened.segment, lock); }
+
+const page::SegmentRef& MapOf(const OpenedQueue& opened) {
+    page::SegmentRef& map = opened.queue->map;
+    if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(opened.segment) ||
+                 map.key.file != compat::FileNumberOf(opened.segment)))
+        map = page::Attach(opened.segment);
+    return map;
+}
+
+// A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our
+// lock on it, and both invalidate the relation's storage handle before they release theirs, which clears the handle's
+// target block. So a target block that stands was there when it was set and is there still, and so are those before it.
+bool BlockExists(const OpenedQueue& opened, BlockNumber block) {
+    const BlockNumber target = RelationGetTargetBlock(opened.segment);
+    if (target != InvalidBlockNumber && block <= target) return true;
+    const BlockNumber blocks = RelationGetNumberOfBlocks(opened.segment);
+    if (block >= blocks) return false;
+    RelationSetTargetBlock(opened.segment, blocks - 1);
+    return true;
+}
+
+}  // namespace pgqueue::queue

@@ -1,0 +1,254 @@
+#include "pgqueue/queue/read.hpp"
+
+#include "pgqueue/page/inplace.hpp"
+#include "pgqueue/page/transaction.hpp"
+#include "pgqueue/queue/numbers.hpp"
+#include "pgqueue/queue/row_state.hpp"
+
+namespace pgqueue::queue {
+namespace {
+
+struct Place {
+    Oid segment;
+    int64 msg_id;
+    ItemPointerData tid;
+};
+constexpr int kPlaces = 4096;
+Place places[kPlaces];
+
+struct Pick {
+    OffsetNumber off;
+    HeapTuple copy;
+};
+
+// One call of Read.
+class Reader {
+public:
+    Reader(const OpenedQueue& opened, const ReadOptions& options, RowSink* sink)
+        : opened_(opened), rel_(opened.segment), map_(MapOf(opened)), options_(options), sink_(sink) {}
+
+    ReadResult Run() {
+        if (options_.lease) page::RequireInPlaceAllowed();
+        for (;;) {
+            now_ = GetCurrentTimestamp();
+            page::BandList bands;
+            if (page::DueBands(map_, page::BoundOf(now_), &bands)) {
+                bool stale = false;
+                for (const page::BandInfo& band : bands) {
+                    if (Done()) break;
+                    stale = !ScanBand(band.band);
+                    if (stale) break;
+                }
+                if (!stale) return {found_, Done()};
+            }
+            map_ = MapOf(opened_);  // the map was evicted under us: what we have read so far stays read
+            if (Done()) return {found_, true};
+        }
+    }
+
+private:
+    bool Done() const { return found_ >= options_.qty; }
+
+    // False: the map is stale.
+    bool ScanBand(int band) {
+        band_ = band;
+        BlockNumber from = 0;
+        page::Range range;
+        while (!Done()) {
+            const page::Find find = page::FindDue(map_, band, from, page::BoundOf(now_), &range);
+            if (find == page::Find::kStale) return false;
+            if (find == page::Find::kNothing) return true;
+            if (range.level > 0) {
+                // A node may be missing only because nobody needed it yet.
+                page::MakeRoom(map_, band, std::max(from, range.start));
+                if (page::FindDue(map_, band, from, page::BoundOf(now_), &range) != page::Find::kFound) continue;
+            }
+            ScanRange(range, std::max(from, range.start));
+            from = range.end;
+        }
+        return true;
+    }
+
+    void ScanRange(const page::Range& range, BlockNumber start) {
+        page::Bound least = page::kNever;
+        BlockNumber block = start;
+        // The table's end is asked for after the range's word was loaded: a page that comes later is lowered later.
+        for (; block < range.end && BlockExists(opened_, block); block++) {
+            CHECK_FOR_INTERRUPTS();
+            least = std::min(least, ScanPage(block, range.level == 0));
+            if (Done()) return;
+        }
+        if (range.level > 0) {
+            if (start == range.start) page::PublishRange(map_, band_, range, least);
+        } else if (block == start) {
+            page::Publish(map_, band_, start, range.word, page::kNever);
+        }
+    }
+
+    // Looks at one page, takes what is wanted, and publishes when the next look is due, if it saw all of the page.
+    // Returns that bound.
+    page::Bound ScanPage(BlockNumber block, bool publish) {
+        const int wanted = static_cast<int>(std::min<int64>(options_.qty - found_, MaxHeapTuplesPerPage));
+        pg::Vector<Pick> picks;
+        picks.reserve(std::min(wanted, 64));
+        if (options_.lease) page::ReserveLeases(wanted);
+
+        Buffer buffer = ReadBuffer(rel_, block);
+        pg::Vector<OffsetNumber> matches;
+        if (options_.filter != nullptr) matches = FilterPage(buffer);
+        bool complete = false;
+        for (;;) {
+            if (options_.lease) StockReceipts(wanted);
+            LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+            const auto word = publish ? page::LoadWord(map_, band_, block) : std::nullopt;
+            bound_ = page::kNever;
+            complete = Collect(buffer, wanted, matches, &picks);
+            if (options_.lease && !picks.empty() && !Lease(buffer, &picks)) {
+                LockBuffer(buffer, BUFFER_LOCK_UNLOCK);  // others took the receipts
+                picks.clear();
+                continue;
+            }
+            if (complete && word) page::Publish(map_, band_, block, *word, bound_);
+            UnlockReleaseBuffer(buffer);
+            break;
+        }
+
+        found_ += static_cast<int64>(picks.size());
+        for (const Pick& pick : picks) {
+            if (sink_ != nullptr) sink_->Take(pick.copy);
+            heap_freetuple(pick.copy);
+        }
+        return complete ? bound_ : page::kUnknown;
+    }
+
+    // Page locked. Fills picks with copies of deliverable rows of our band, and bound_ with when the others are due.
+    // False: it stopped with enough rows before the page's end.
+    bool Collect(Buffer buffer, int wanted, const pg::Vector<OffsetNumber>& matches, pg::Vector<Pick>* picks) {
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+            const RowState state = StateOf(rel_, buffer, off, &tuple);
+            if (state == RowState::kDead) continue;
+            const RowHead* head = HeadOf(tuple.t_data);
+            TimestampTz due = head->vt;
+            bool deliverable = false;
+            switch (state) {
+                case RowState::kLive:
+                    deliverable = IsDue(head, now_);
+                    if (!deliverable) {
+                        due = EffectiveVt(map_, head, tuple.t_self, now_);
+                        deliverable = due <= now_;
+                    }
+                    break;
+                case RowState::kPending:
+                    due = LookAgain(head->enqueued_at, now_);
+                    break;
+                case RowState::kOurFuture:
+                    due = now_;
+                    break;
+                default:  // kChanging, kGone: whoever has it may roll back, we to a savepoint
+                    if (due <= now_) due = LookAgain(due, now_);
+            }
+            const int row_band = page::BandFor(map_, head->priority);
+            if (row_band != band_) {
+                const BlockNumber block = BufferGetBlockNumber(buffer);
+                page::Lower(map_, head->priority, block, block, deliverable ? page::kUnknown : page::BoundOf(due));
+                continue;
+            }
+            const bool match = options_.filter == nullptr || std::binary_search(matches.begin(), matches.end(), off);
+            if (!deliverable || !match || !options_.lease)
+                bound_ = std::min(bound_, deliverable ? page::kUnknown : page::BoundOf(due));
+            if (!deliverable || !match) continue;
+            picks->push_back({off, heap_copytuple(&tuple)});
+            if (static_cast<int>(picks->size()) == wanted) return false;
+        }
+        return true;
+    }
+
+    // Page locked. Writes the leases into the page and into the copies, one WAL record for all. False: no receipts
+    // left.
+    bool Lease(Buffer buffer, pg::Vector<Pick>* picks) {
+        const int count = static_cast<int>(picks->size());
+        page::InPlaceWriter writer(count);
+        const auto first_receipt = DrawReceipts(count);
+        if (!first_receipt) return false;
+        const TimestampTz vt = now_ + static_cast<int64>(options_.vt * USECS_PER_SEC);
+        Page page = BufferGetPage(buffer);
+        for (int i = 0; i < count; i++) {
+            const Pick& pick = (*picks)[i];
+            RowHead* head = HeadOf(pick.copy->t_data);
+            if (head->vt > now_) page::ForgetReleased(LeaseOf(map_, head, pick.copy->t_self));
+            head->vt = vt;
+            head->last_read_at = now_;
+            head->receipt = *first_receipt + i;
+            if (head->read_ct < PG_INT32_MAX) head->read_ct++;
+            auto* row = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, pick.off)));
+            writer.Set(&HeadOf(row)->vt, &head->vt, kLeaseBytes);
+        }
+        writer.Apply(rel_, buffer);
+        bound_ = std::min(bound_, page::BoundOf(vt));
+        for (const Pick& pick : *picks) {
+            const RowHead* head = HeadOf(pick.copy->t_data);
+            page::HoldLease(map_, head->priority, LeaseOf(map_, head, pick.copy->t_self), 0);
+            RememberPlace(RelationGetRelid(rel_), head->msg_id, pick.copy->t_self);
+        }
+        return true;
+    }
+
+    // The deliverable rows whose message contains the filter's, in order. Messages may have to be fetched from the
+    // TOAST table, which must not happen under the page's lock; so the rows are copied first. Collect looks at each
+    // again.
+    pg::Vector<OffsetNumber> FilterPage(Buffer buffer) {
+        pg::Vector<Pick> candidates;
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off))
+            if (StateOf(rel_, buffer, off, &tuple) == RowState::kLive &&
+                (IsDue(HeadOf(tuple.t_data), now_) ||
+                 EffectiveVt(map_, HeadOf(tuple.t_data), tuple.t_self, now_) <= now_))
+                candidates.push_back({off, heap_copytuple(&tuple)});
+        LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+
+        pg::Vector<OffsetNumber> matches;
+        for (const Pick& candidate : candidates) {
+            bool null = false;
+            const Datum message = heap_getattr(candidate.copy, kMessage, RelationGetDescr(rel_), &null);
+            if (!null && DatumGetBool(DirectFunctionCall2(jsonb_contains, message, JsonbPGetDatum(options_.filter))))
+                matches.push_back(candidate.off);
+            heap_freetuple(candidate.copy);
+        }
+        return matches;
+    }
+
+    const OpenedQueue& opened_;
+    Relation rel_;
+    page::SegmentRef map_;
+    const ReadOptions& options_;
+    RowSink* sink_;
+    TimestampTz now_ = 0;
+    int64 found_ = 0;
+    int band_ = 0;
+    page::Bound bound_ = page::kNever;
+};
+
+Place* PlaceFor(Oid segment, int64 msg_id) { return &places[(static_cast<uint64>(msg_id) ^ segment) % kPlaces]; }
+
+}  // namespace
+
+ReadResult Read(const OpenedQueue& opened, const ReadOptions& options, RowSink* sink) {
+    if (opened.queue->paused && options.lease) return {};
+    return Reader(opened, options, sink).Run();
+}
+
+void RememberPlace(Oid segment, int64 msg_id, const ItemPointerData& tid) {
+    *PlaceFor(segment, msg_id) = {segment, msg_id, tid};
+}
+
+std::optional<ItemPointerData> RememberedPlace(Oid segment, int64 msg_id) {
+    const Place* place = PlaceFor(segment, msg_id);
+    if (place->segment != segment || place->msg_id != msg_id) return std::nullopt;
+    return place->tid;
+}
+
+}  // namespace pgqueue::queue

@@ -1,0 +1,99 @@
+// Row triggers, ENABLE ALWAYS, on a queue's tables: plain SQL beside the engine.
+//
+// on_insert  BEFORE INSERT: refuses it, but for COPY, restores and logical replication.
+// on_update  BEFORE UPDATE: the row is locked by now, so no lease can come in between any more; but the new row was
+// computed
+//            from what the statement's snapshot read, before the lock. Whatever a lease has changed since is put back
+//            into it.
+// on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies.
+#include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/function.hpp"
+#include "pgqueue/queue/row_state.hpp"
+
+namespace pgqueue::queue {
+namespace {
+
+TriggerData* Called(FunctionCallInfo fcinfo) {
+    if (!CALLED_AS_TRIGGER(fcinfo))
+        ereport(ERROR,
+                (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("this function is only for triggers")));
+    auto* data = reinterpret_cast<TriggerData*>(fcinfo->context);
+    const TupleDesc desc = RelationGetDescr(data->tg_relation);
+    constexpr std::array<Oid, kPriority> kHead = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+                                                  INT8OID, INT4OID,        INT4OID};
+    bool good = TRIGGER_FIRED_FOR_ROW(data->tg_event) && desc->natts >= kQueueColumns;
+    for (int i = 0; good && i < kPriority; i++)
+        good = TupleDescAttr(desc, i)->atttypid == kHead[i] && TupleDescAttr(desc, i)->attnotnull &&
+               !TupleDescAttr(desc, i)->attisdropped;
+    if (!good)
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("this trigger is only for the tables of queues, for each row")));
+    return data;
+}
+
+bool ArrivesInBulk() {
+    return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || IsBinaryUpgrade ||
+           (ActivePortal != nullptr && ActivePortal->commandTag == CMDTAG_COPY);
+}
+
+}  // namespace
+}  // namespace pgqueue::queue
+
+using namespace pgqueue;
+using namespace pgqueue::queue;
+
+PGQUEUE_FUNCTION(pgqueue_on_insert) {
+    TriggerData* data = Called(fcinfo);
+    const bool parent = data->tg_relation->rd_rel->relhassubclass;
+    if (!parent && ArrivesInBulk()) return PointerGetDatum(data->tg_trigtuple);
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("rows can't be inserted into the table \"%s\" of a queue",
+                           RelationGetRelationName(data->tg_relation)),
+                    errhint("Use queue.send or queue.send_batch.")));
+    PG_RETURN_NULL();
+}
+
+PGQUEUE_FUNCTION(pgqueue_on_update) {
+    TriggerData* data = Called(fcinfo);
+    const TupleDesc desc = RelationGetDescr(data->tg_relation);
+    HeapTuple now = data->tg_trigtuple;  // as locked
+    HeapTuple wanted = data->tg_newtuple;
+    const auto set_by_user = [&](int attribute) {
+        return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols);
+    };
+    int columns[kPriority];
+    Datum values[kPriority];
+    bool nulls[kPriority] = {};
+    int count = 0;
+    for (int attribute = kMsgId; attribute <= kPriority; attribute++) {
+        bool null = false;
+        const Datum old_value = heap_getattr(now, attribute, desc, &null);
+        const Datum new_value = heap_getattr(wanted, attribute, desc, &null);
+        if (old_value == new_value) continue;
+        if (set_by_user(attribute)) {
+            if (attribute == kVt || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) continue;
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("column \"%s\" of a queue can't be updated",
+                                   NameStr(TupleDescAttr(desc, attribute - 1)->attname)),
+                            errhint("Only \"vt\", \"message\", \"headers\" and columns of your own can.")));
+        }
+        columns[count] = attribute;
+        values[count] = old_value;
+        count++;
+    }
+    if (count == 0) return PointerGetDatum(wanted);
+    return PointerGetDatum(heap_modify_tuple_by_cols(wanted, desc, count, columns, values, nulls));
+}
+
+PGQUEUE_FUNCTION(pgqueue_on_change) {
+    TriggerData* data = Called(fcinfo);
+    HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+    if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) PG_RETURN_NULL();
+    const RowHead* head = HeadOf(row->t_data);
+    const page::SegmentRef map = page::Attach(data->tg_relation);
+    const BlockNumber block = ItemPointerGetBlockNumber(&row->t_self);
+    page::ReserveTouches(1);
+    page::MakeRoom(map, page::BandFor(map, head->priority), block);
+    page::TouchOnCommit(map, head->priority, block, page::BoundOf(head->vt));
+    PG_RETURN_NULL();
+}

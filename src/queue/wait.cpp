@@ -1,0 +1,58 @@
+#include "pgqueue/queue/wait.hpp"
+
+#include "pgqueue/page/transaction.hpp"
+
+namespace pgqueue::queue {
+namespace {
+
+constexpr int64 kLongestSleep = 5 * USECS_PER_SEC;
+constexpr int64 kShortestSleep = 1000;
+constexpr int64 kPoliteSleep = 100 * 1000;
+
+uint32 SleepEvent() {
+    static const uint32 event = compat::WaitEvent("PgqueueWaitForMessage");
+    return event;
+}
+
+}  // namespace
+
+Waiter::Waiter(double seconds) : deadline_(GetCurrentTimestamp() + static_cast<int64>(seconds * USECS_PER_SEC)) {}
+
+Waiter::~Waiter() {
+    if (entered_) Leave();
+}
+
+void Waiter::Enter(const page::SegmentRef& map) {
+    if (entered_ && map.slot == map_.slot && map.generation == map_.generation) return;
+    if (entered_) Leave();
+    map_ = map;
+    entered_ = true;
+    page::RegisterWait(map);
+    ConditionVariablePrepareToSleep(page::WaitVariable(map));
+}
+
+bool Waiter::Sleep(bool polite) {
+    const TimestampTz now = GetCurrentTimestamp();
+    if (now >= deadline_) return false;
+    TimestampTz until = now + kLongestSleep;
+    TimestampTz timer = 0;
+    const page::Bound next = page::NextDue(map_);
+    if (next != page::kNever) {
+        const TimestampTz due = std::max(page::WakeTime(next), now + (polite ? kPoliteSleep : kShortestSleep));
+        if (due < until && page::ClaimTimer(map_, due)) until = timer = due;
+    }
+    until = std::min(until, deadline_);
+    const long milliseconds = std::max<int64>(1, (until - now + 999) / 1000);
+    ConditionVariableTimedSleep(page::WaitVariable(map_), milliseconds, SleepEvent());
+    if (timer != 0) page::ReleaseTimer(map_, timer);
+    return true;
+}
+
+void Waiter::Leave() {
+    ConditionVariableCancelSleep();
+    page::UnregisterWait();
+    entered_ = false;
+    page::Wake(map_, 1);
+}
+
+}  // namespace pgqueue::queue
