@@ -1,0 +1,217 @@
+"""The tables that people read, and the CSV files that programs do."""
+
+import csv
+import os
+import sys
+from dataclasses import dataclass, field
+
+from .contestants import LABELS
+from .load import MESSAGE
+from .targets import MISSED, REACHED, percent, targets, times
+
+
+@dataclass
+class Results:
+    machine: dict = field(default_factory=dict)
+    settings: list = field(default_factory=list)
+    options: str = ""
+    deep_label: str = "10 million waiting"
+    workloads: list = field(default_factory=list)
+    horizon: list = field(default_factory=list)
+    latency: object = None
+    restart: list = field(default_factory=list)
+    failed: list = field(default_factory=list)      # (workload, contestant, why)
+
+
+def headline(results):
+    m = results.machine
+    return (f"{m['cpu']}, {m['cores']} cores, {m['memory']}, {m['kernel']}, "
+            f"PostgreSQL {m['server']}")
+
+
+def colour(code, text):
+    return f"\033[{code}m{text}\033[0m"
+
+
+class Paper:
+    """Collects the summary's lines; colours go to a terminal only."""
+
+    def __init__(self):
+        self.lines = []
+
+    def add(self, text="", code=None):
+        self.lines.append((text, code))
+
+    def plain(self):
+        return "\n".join(text for text, _ in self.lines) + "\n"
+
+    def show(self):
+        tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        for text, code in self.lines:
+            print(colour(code, text) if tty and code else text)
+
+
+def row_name(key):
+    who, _, variant = key
+    return LABELS[who] + (f", {variant}" if variant else "")
+
+
+def notes(workload, key):
+    """What a row's rate is in terms of the others: (of SELECT 1, of pgqueue or of the empty queue)."""
+    who, clients, variant = key
+    one = workload.ratio(key, ("select1", clients, ""))
+    left = percent(one) if one is not None and who != "select1" else ""
+    if variant:
+        base = workload.ratio(key, (who, clients, ""))
+        return left, f"{percent(base)} of the empty queue" if base is not None else ""
+    paired = any(k[2] for k in workload.samples)
+    if who in ("pgqueue", "select1") or paired:
+        return left, ""
+    over = workload.ratio(("pgqueue", clients, ""), key)
+    return left, f"pgqueue {times(over)}" if over is not None else ""
+
+
+def throughput(paper, workloads):
+    for w in workloads:
+        if not w.samples:
+            continue
+        paper.add()
+        paper.add(f"{w.title:<44}{'median/s':>12}{'lowest':>12}{'highest':>12}"
+                  f"{'of SELECT 1':>13}", "1")
+        for key in w.samples:
+            values = w.values(key)
+            left, right = notes(w, key)
+            paper.add(f"  {row_name(key):<42}{w.median(key):>12,.0f}{min(values):>12,.0f}"
+                      f"{max(values):>12,.0f}{left:>13}  {right}".rstrip(),
+                      "32" if key[0] == "pgqueue" else None)
+
+
+def horizon(paper, runs):
+    if not runs:
+        return
+    paper.add()
+    paper.add(f"{'horizon: send + read + ack, 16 clients, at the end':<52}{'free/s':>10}{'held/s':>10}"
+              f"{'':>8}{'p99 free':>11}{'p99 held':>11}{'size held':>11}", "1")
+    for name in dict.fromkeys(r.contestant for r in runs):
+        by = {r.held: r for r in runs if r.contestant == name}
+        if len(by) < 2:
+            continue
+        free, held = by[False], by[True]
+        share = percent(held.last_rate / free.last_rate) if free.last_rate else ""
+        paper.add(f"  {f'{LABELS[name]}, {held.seconds} s, last {held.window} s':<50}"
+                  f"{free.last_rate:>10,.0f}{held.last_rate:>10,.0f}{share:>8}"
+                  f"{free.last_p99:>8.2f} ms{held.last_p99:>8.2f} ms"
+                  f"{held.size[-1][1] / 2**20:>8,.0f} MB",
+                  "32" if name == "pgqueue" else None)
+        if held.xmin:
+            still = "stood still" if len({x for _, x, _ in held.xmin}) == 1 else "MOVED"
+            paper.add(f"    the holder's backend_xmin {held.xmin[0][1]} {still} in "
+                      f"{len(held.xmin)} looks while {held.xmin[-1][2]:,} transactions went by")
+    if any(r.contestant == "pgq" for r in runs):
+        paper.add("    PgQ: events that its one consumer finished; latency is that of insert_event,"
+                  " delivery waits for a tick")
+
+
+def latency(paper, found):
+    if not found:
+        return
+    paper.add()
+    paper.add(f"{'latency, ms: send to the waiting reader':<44}{'median':>9}{'90 %':>9}{'99 %':>9}"
+              f"{'99.9 %':>9}{'most':>9}", "1")
+    for p in found.probes:
+        for what, values in (("from the commit's return", p.after_commit),
+                             ("from issuing the send", p.whole)):
+            cells = "".join(f"{values[min(len(values) - 1, int(len(values) * q))]:>9.3f}"
+                            for q in (.5, .9, .99, .999, 1))
+            paper.add(f"  {f'{p.label}, {what}':<42}{cells}", "32")
+    if found.saturated:
+        paper.add(f"    full load is {found.saturated:,.0f} messages/s sent, read and acked on another"
+                  f" queue of the server, 16 clients")
+    if found.readers:
+        paper.add(f"    {found.readers} readers that waited {found.waited:.1f} s: CPU {found.cpu_ticks:.2f} s"
+                  f" by utime + stime, {found.cpu_exact:.4f} s by the scheduler, {found.sleeps} sleeps")
+
+
+def restart(paper, found):
+    if not found:
+        return
+    paper.add()
+    paper.add(f"{'first read on a fresh connection, ms':<52}{'waiting':>12}{'connect':>10}"
+              f"{'first':>10}{'second':>10}", "1")
+    for r in found:
+        paper.add(f"  {f'{LABELS[r.contestant]}, {r.situation}':<50}{r.waiting:>12,}{r.connect:>10.1f}"
+                  f"{r.first:>10.1f}{r.second:>10.2f}",
+                  "32" if r.contestant == "pgqueue" else None)
+
+
+def summary(results):
+    paper = Paper()
+    paper.add(f"pgqueue benchmark: {headline(results)}", "1")
+    paper.add(results.options)
+    paper.add("settings: " + ", ".join(f"{n}={v}" for n, v in results.settings))
+    paper.add(f"message: {MESSAGE}")
+    throughput(paper, results.workloads)
+    horizon(paper, results.horizon)
+    latency(paper, results.latency)
+    restart(paper, results.restart)
+    paper.add()
+    paper.add(f"{'target':<58}{'needed':<40}{'figure':>14}", "1")
+    for t in targets(results):
+        paper.add(f"  {t.what:<56}{t.need:<40}{t.figure:>14}  {t.state}",
+                  {REACHED: "32", MISSED: "31"}.get(t.state, "2"))
+    for workload, who, why in results.failed:
+        paper.add(f"failed: {LABELS[who]} in {workload}: {why}", "31")
+    return paper
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", encoding="utf-8", newline="") as f:
+        out = csv.writer(f, lineterminator="\n")
+        out.writerow(header)
+        out.writerows(rows)
+
+
+def write_files(results, folder):
+    def to(name):
+        return os.path.join(folder, name)
+
+    write_csv(to("machine.csv"), ("name", "value"),
+              [*results.machine.items(), ("options", results.options), *results.settings])
+    keys = [(w, k) for w in results.workloads for k in w.samples]
+    write_csv(to("rounds.csv"),
+              ("workload", "contestant", "clients", "variant", "round", "per_second", "mean_ms"),
+              [(w.name, *k, n, f"{s.value:.1f}", f"{s.latency:.4f}")
+               for w, k in keys for n, s in enumerate(w.samples[k], 1)])
+    write_csv(to("medians.csv"),
+              ("workload", "contestant", "clients", "variant", "per_second", "lowest", "highest",
+               "of_select1", "of_pgqueue", "of_empty_queue"),
+              [(w.name, *k, f"{w.median(k):.1f}", f"{min(w.values(k)):.1f}",
+                f"{max(w.values(k)):.1f}", *(
+                    "" if r is None else f"{r:.4f}" for r in (
+                        w.ratio(k, ("select1", k[1], "")), w.ratio(k, ("pgqueue", k[1], k[2])),
+                        w.ratio(k, (k[0], k[1], "")) if k[2] else None)))
+               for w, k in keys])
+    write_csv(to("targets.csv"), ("target", "needed", "figure", "state"),
+              [(t.what, t.need, t.figure, t.state) for t in targets(results)])
+    if results.horizon:
+        write_csv(to("horizon.csv"), ("contestant", "held", "measure", "second", "value"),
+                  [(r.contestant, int(r.held), measure, f"{t:.1f}", f"{v:.3f}")
+                   for r in results.horizon
+                   for measure, curve in (
+                       ("rate_per_s", r.rate), ("p99_ms", r.p99), ("bytes", r.size),
+                       ("backend_xmin", [(t, x) for t, x, _ in r.xmin]),
+                       ("xmin_age", [(t, age) for t, _, age in r.xmin]))
+                   for t, v in curve])
+    if results.latency and results.latency.probes:
+        shares = [*(n / 100 for n in range(1, 100)), .995, .999, .9999]
+        write_csv(to("latency.csv"), ("load", "share", "after_commit_ms", "whole_ms"),
+                  [(p.label, f"{q:g}", *(f"{v[min(len(v) - 1, int(len(v) * q))]:.4f}"
+                                         for v in (p.after_commit, p.whole)))
+                   for p in results.latency.probes for q in shares])
+    if results.restart:
+        write_csv(to("restart.csv"),
+                  ("contestant", "situation", "waiting", "connect_ms", "first_ms", "second_ms"),
+                  [(r.contestant, r.situation, r.waiting, f"{r.connect:.3f}", f"{r.first:.3f}",
+                    f"{r.second:.3f}") for r in results.restart])
+    with open(to("summary.txt"), "w", encoding="utf-8") as f:
+        f.write(summary(results).plain())

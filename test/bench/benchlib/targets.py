@@ -1,0 +1,109 @@
+"""What pgqueue is to reach, and whether it did."""
+
+from dataclasses import dataclass
+
+REACHED, MISSED, UNKNOWN = "reached", "missed", "not measured"
+
+
+@dataclass
+class Target:
+    what: str
+    need: str
+    figure: str
+    state: str
+
+
+def judge(what, need, value, ok, show):
+    """value None: it was not measured."""
+    if value is None:
+        return Target(what, need, "", UNKNOWN)
+    return Target(what, need, show(value), REACHED if ok(value) else MISSED)
+
+
+def percent(x):
+    return f"{x:.0%}" if abs(x - 1) > 0.1 else f"{x:.1%}"
+
+
+def times(x):
+    return f"{x:.1f} x" if x < 20 else f"{x:,.0f} x"
+
+
+def at_least(what, need, value, bound, show):
+    return judge(what, need, value, lambda v: v >= bound, show)
+
+
+def below(what, need, value, bound, show):
+    return judge(what, need, value, lambda v: v < bound, show)
+
+
+def targets(results):
+    w = {one.name: one for one in results.workloads}
+
+    def ratio(name, base, clients, variant="", base_variant="", who="pgqueue"):
+        if name not in w:
+            return None
+        return w[name].ratio((who, clients, variant), (base, clients, base_variant))
+
+    def ms(x):
+        return f"{x:.3f} ms"
+
+    found = [
+        at_least("send one, 16 clients", "65 % of SELECT 1",
+                 ratio("send1", "select1", 16), 0.65, percent),
+        at_least("read one + delete it, 16 clients", "45 % of SELECT 1",
+                 ratio("readdel1", "select1", 16), 0.45, percent),
+        at_least("read one + delete it, 16 clients", "8 x the wrapper",
+                 ratio("readdel1", "wrapper", 16), 8, times),
+        at_least("send 1,000 in a batch", "2 x INSERT ... unnest (3 x is better)",
+                 ratio("sendbatch", "insert", 1), 2, times),
+        at_least("read 50 + delete 50, 4 clients", "8 x the wrapper",
+                 ratio("batch50", "wrapper", 4), 8, times),
+    ]
+    for kind, variant, what in (("inflight", "in flight", "100,000 in flight"),
+                                ("deep", "deep", results.deep_label)):
+        found += [
+            at_least(f"sends, {what}", "80 % of an empty queue's",
+                     ratio(f"{kind}-send", "pgqueue", 16, variant), 0.8, percent),
+            at_least(f"reads, {what}", "80 % of an empty queue's",
+                     ratio(f"{kind}-read", "pgqueue", 16, variant), 0.8, percent),
+        ]
+    runs = {run.held: run for run in results.horizon if run.contestant == "pgqueue"}
+    rate = p99 = still = None
+    length = ""
+    if len(runs) == 2:
+        rate = runs[True].last_rate / runs[False].last_rate if runs[False].last_rate else 0.0
+        p99 = runs[True].last_p99 / runs[False].last_p99
+        still = len({x for _, x, _ in runs[True].xmin})
+        length = f", {runs[True].seconds} s"
+    found += [
+        judge(f"horizon held{length}: backend_xmin", "stands still", still,
+              lambda v: v == 1, lambda v: "stood still" if v == 1 else f"moved {v - 1} times"),
+        at_least(f"horizon held{length}: rate at the end", "95 % of the run without",
+                 rate, 0.95, percent),
+        # The same run twice differs by a few per cent.
+        judge(f"horizon held{length}: 99th percentile at the end", "no worse (5 % for noise)",
+              p99, lambda v: v <= 1.05, lambda v: f"{v:.2f} x"),
+    ]
+    probes = {p.label.split()[-1]: p for p in results.latency.probes} if results.latency else {}
+    idle, load = probes.get("idle"), probes.get("load")
+    found += [
+        judge("latency samples, idle and at 80 % load", "10,000 each",
+              min(len(idle.whole), len(load.whole)) if idle and load else None,
+              lambda v: v >= 10_000, lambda v: f"{v:,}"),
+        below("commit to waiting reader, idle: median", "under 0.2 ms",
+              idle and idle.point(0.5), 0.2, ms),
+        below("commit to waiting reader, idle: 99th percentile", "under 2 ms",
+              idle and idle.point(0.99), 2, ms),
+        below("commit to waiting reader, 80 % load: median", "under 0.2 ms",
+              load and load.point(0.5), 0.2, ms),
+    ]
+    waited = results.latency if results.latency and results.latency.readers else None
+    cpu = max(waited.cpu_ticks, waited.cpu_exact) if waited else None
+    short = "" if not waited or waited.waited >= 59 else f" (waited {waited.waited:.0f} s only)"
+    found.append(below("CPU of 100 readers that wait 60 s" + short, "under 0.1 s together",
+                       cpu, 0.1, lambda v: f"{v:.4f} s"))
+    first = [r for r in results.restart if r.contestant == "pgqueue" and r.situation == "restart"]
+    label = f"{first[0].waiting / 1e6:g}" if first else "10"
+    found.append(below(f"first read after a restart, {label} million waiting", "under 50 ms",
+                       first[0].first if first else None, 50, lambda v: f"{v:.1f} ms"))
+    return found

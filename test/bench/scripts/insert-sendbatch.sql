@@ -1,0 +1,1 @@
+INSERT INTO wrapper.q_{queue} (vt, message) SELECT now(), unnest('{messages}'::jsonb[]);

@@ -1,0 +1,1 @@
+SELECT queue.delete('{queue}', m.msg_id) FROM queue.read('{queue}', 30, 1) m;

@@ -1,0 +1,1 @@
+SELECT queue.send('{queue}', :message);

@@ -1,0 +1,1 @@
+SELECT count(*) FROM queue.send_batch('{queue}', '{messages}'::jsonb[]);

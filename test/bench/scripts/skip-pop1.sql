@@ -1,0 +1,1 @@
+DELETE FROM skip.{queue} WHERE id = (SELECT id FROM skip.{queue} WHERE status = 'ready' ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *;

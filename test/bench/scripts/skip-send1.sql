@@ -1,0 +1,1 @@
+INSERT INTO skip.{queue} (payload) VALUES (:message) RETURNING id;

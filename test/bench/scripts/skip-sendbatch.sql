@@ -1,0 +1,1 @@
+INSERT INTO skip.{queue} (payload) SELECT unnest('{messages}'::jsonb[]);

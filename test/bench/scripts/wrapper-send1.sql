@@ -1,0 +1,1 @@
+SELECT wrapper.send('{queue}', :message);

@@ -1,0 +1,1 @@
+SELECT count(*) FROM wrapper.send_batch('{queue}', '{messages}'::jsonb[]);
