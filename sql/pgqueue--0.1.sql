@@ -6,13 +6,14 @@ GRANT USAGE ON SCHEMA queue TO PUBLIC;
 
 COMMENT ON SCHEMA queue IS 'durable message queues; see queue.send and queue.read';
 
--- A row per queue. Read by the library by column number: new columns go to the end.
+-- A row per queue. The library reads it by place: fixed-width columns first, new ones at the end.
 CREATE TABLE queue.settings (
-    queue_name text COLLATE "C" PRIMARY KEY,
     vt double precision NOT NULL,
     delay double precision NOT NULL,
     paused boolean NOT NULL DEFAULT false,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    prioritized boolean NOT NULL DEFAULT false, -- changes in place: no index, no UPDATE by hand
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    queue_name text COLLATE "C" PRIMARY KEY
 );
 SELECT pg_catalog.pg_extension_config_dump('queue.settings', '');
 

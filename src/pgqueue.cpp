@@ -18,7 +18,7 @@ void RequestSharedMemory() {
     if (previous_request_hook != nullptr) previous_request_hook();
     RequestAddinShmemSpace(page::MapShmemSize());
     RequestAddinShmemSpace(page::ReleasedShmemSize());
-    RequestAddinShmemSpace(queue::ReceiptShmemSize());
+    RequestAddinShmemSpace(queue::NumbersShmemSize());
 }
 
 void InitSharedMemory() {
@@ -26,7 +26,7 @@ void InitSharedMemory() {
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     page::MapShmemInit();
     page::ReleasedShmemInit();
-    queue::ReceiptShmemInit();
+    queue::NumbersShmemInit();
     LWLockRelease(AddinShmemInitLock);
 }
 

@@ -17,6 +17,14 @@ Bound BoundIn(uint64 word) { return word >> kBoundShift; }
 uint64 Successor(uint64 word, Bound bound) { return (bound << kBoundShift) | ((word + 1) & kCountMask); }
 uint64 InitialWord(Bound bound) { return bound << kBoundShift; }
 
+// The tail in one word: the block, the pages added behind it (16 bits), the room left on it (16 bits).
+uint64 TailWord(BlockNumber block, int room, int ahead) {
+    return uint64{block} << 32 | static_cast<uint64>(ahead) << 16 | static_cast<uint64>(room);
+}
+BlockNumber TailBlock(uint64 word) { return static_cast<BlockNumber>(word >> 32); }
+int TailAhead(uint64 word) { return static_cast<int>(word >> 16 & 0xffff); }
+int TailRoom(uint64 word) { return static_cast<int>(word & 0xffff); }
+
 // One level of the tree: words of 64 pages, or of 64 nodes below.
 struct Node {
     pg_atomic_uint64 word[kFanout];
@@ -33,13 +41,15 @@ struct Band {
 
 struct Slot {
     LWLock lock;
-    SegmentKey key;               // map lock; stable under the slot's lock
-    pg_atomic_uint32 generation;  // steps by one with every new owner; written under both locks
-    uint32 next;                  // hash chain or free list; map lock
-    bool used;                    // map lock
-    int32 band_count;             // slot lock
-    pg_atomic_uint32 tail;
+    SegmentKey key;                   // map lock; stable under the slot's lock
+    pg_atomic_uint32 generation;      // steps by one with every new owner; written under both locks
+    uint32 next;                      // hash chain or free list; map lock
+    bool used;                        // map lock
+    int32 band_count;                 // slot lock
+    pg_atomic_uint64 tail;            // see TailWord
     pg_atomic_uint32 recently_used;   // for the eviction's clock hand
+    pg_atomic_uint64 survey_next;     // see TakeSurvey
+    BlockNumber survey_end;           // slot lock
     pg_atomic_uint64 released_until;  // TimestampTz; only grows
     pg_atomic_uint64 timer;           // TimestampTz that a waiter watches, or kNoTimer
     ConditionVariable waiters;
@@ -52,10 +62,10 @@ struct Map {
     int32 slot_count;
     int32 bucket_count;
     int32 node_count;
-    uint32 free_slot;     // map lock
-    uint32 clock_hand;    // map lock
-    uint32 free_node;     // pool_lock; chained through child[0]
-    uint64 released_max;  // map lock: the latest released_until of any slot, evicted ones included
+    uint32 free_slot;               // map lock
+    uint32 clock_hand;              // map lock
+    uint32 free_node;               // pool_lock; chained through child[0]
+    pg_atomic_uint64 released_max;  // the latest released_until of any slot, evicted ones included
 };
 
 constexpr uint64 kNoTimer = std::numeric_limits<uint64>::max();
@@ -423,7 +433,7 @@ void MapShmemInit() {
     map->bucket_count = BucketCount();
     map->node_count = NodeCount();
     map->clock_hand = 0;
-    map->released_max = 0;
+    pg_atomic_init_u64(&map->released_max, 0);
     for (int i = 0; i < map->bucket_count; i++) buckets[i] = kNone;
     map->free_slot = 0;
     for (int i = 0; i < map->slot_count; i++) {
@@ -434,8 +444,10 @@ void MapShmemInit() {
         slot->next = i + 1 < map->slot_count ? i + 1 : kNone;
         slot->used = false;
         slot->band_count = 0;
-        pg_atomic_init_u32(&slot->tail, InvalidBlockNumber);
+        pg_atomic_init_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
         pg_atomic_init_u32(&slot->recently_used, 0);
+        pg_atomic_init_u64(&slot->survey_next, 0);
+        slot->survey_end = 0;
         pg_atomic_init_u64(&slot->released_until, 0);
         pg_atomic_init_u64(&slot->timer, kNoTimer);
         ConditionVariableInit(&slot->waiters);
@@ -453,7 +465,7 @@ void MapShmemInit() {
     }
 }
 
-SegmentRef Attach(Relation segment) {
+SegmentRef Attach(Relation segment, bool survey) {
     const SegmentKey key{MyDatabaseId, RelationGetRelid(segment), compat::FileNumberOf(segment)};
     LWLockAcquire(&map->lock, LW_SHARED);
     uint32 index = FindSlot(key);
@@ -484,8 +496,10 @@ SegmentRef Attach(Relation segment) {
         slot->band_count = 1;
         InitBand(&slot->bands[0], 0, kNever);
         MarkUnknown(&slot->bands[0], blocks);
-        pg_atomic_write_u32(&slot->tail, blocks > 0 ? blocks - 1 : InvalidBlockNumber);
-        pg_atomic_write_u64(&slot->released_until, map->released_max);
+        pg_atomic_write_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
+        pg_atomic_write_u64(&slot->survey_next, 0);
+        slot->survey_end = survey ? blocks : 0;
+        pg_atomic_write_u64(&slot->released_until, pg_atomic_read_u64(&map->released_max));
         pg_atomic_write_u64(&slot->timer, kNoTimer);
         slot->next = buckets[BucketOf(key)];
         buckets[BucketOf(key)] = index;
@@ -495,6 +509,16 @@ SegmentRef Attach(Relation segment) {
     generation = pg_atomic_read_u32(&slots[index].generation);
     LWLockRelease(&map->lock);
     return {key, index, generation};
+}
+
+bool TakeSurvey(const SegmentRef& ref, BlockNumber count, BlockNumber* first, BlockNumber* end) {
+    const SharedSlot slot(ref);
+    if (!slot || pg_atomic_read_u64(&slot->survey_next) >= slot->survey_end) return false;
+    const uint64 from = pg_atomic_fetch_add_u64(&slot->survey_next, count);
+    if (from >= slot->survey_end) return false;
+    *first = static_cast<BlockNumber>(from);
+    *end = static_cast<BlockNumber>(std::min<uint64>(from + count, slot->survey_end));
+    return true;
 }
 
 bool IsCurrent(const SegmentRef& ref) {
@@ -642,25 +666,47 @@ Bound NextDue(const SegmentRef& ref) {
     return least;
 }
 
-BlockNumber Tail(const SegmentRef& ref) {
-    if (!IsCurrent(ref)) return InvalidBlockNumber;
+TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count) {
+    const SharedSlot slot(ref);
+    if (!slot) return {};
     Touch(&slots[ref.slot]);
-    return pg_atomic_read_u32(&slots[ref.slot].tail);
+    uint64 word = pg_atomic_read_u64(&slot->tail);
+    for (;;) {
+        BlockNumber block = TailBlock(word);
+        if (block == InvalidBlockNumber) return {};
+        int room = TailRoom(word);
+        int ahead = TailAhead(word);
+        if (room < sizes[0]) {
+            if (ahead == 0) return {};
+            block++;
+            ahead--;
+            room = kEmptyPageRoom;
+        }
+        // A row of its own page fits there whatever the arithmetic says.
+        int fit = 1;
+        int used = sizes[0];
+        while (fit < count && used + sizes[fit] <= room) used += sizes[fit++];
+        if (pg_atomic_compare_exchange_u64(&slot->tail, &word, TailWord(block, std::max(0, room - used), ahead)))
+            return {block, fit};
+    }
 }
 
-void AdvanceTail(const SegmentRef& ref, BlockNumber block) {
+BlockNumber Tail(const SegmentRef& ref) {
     const SharedSlot slot(ref);
-    if (!slot) return;
-    uint32 old = pg_atomic_read_u32(&slot->tail);
-    while (old == InvalidBlockNumber || old < block)
-        if (pg_atomic_compare_exchange_u32(&slot->tail, &old, block)) return;
+    return slot ? TailBlock(pg_atomic_read_u64(&slot->tail)) : InvalidBlockNumber;
 }
 
-void ResetTail(const SegmentRef& ref, BlockNumber block) {
+void MoveTail(const SegmentRef& ref, BlockNumber block, int room, int ahead) {
     const SharedSlot slot(ref);
     if (!slot) return;
-    uint32 old = block;
-    pg_atomic_compare_exchange_u32(&slot->tail, &old, InvalidBlockNumber);
+    uint64 word = pg_atomic_read_u64(&slot->tail);
+    while (TailBlock(word) == InvalidBlockNumber || TailBlock(word) < block)
+        if (pg_atomic_compare_exchange_u64(&slot->tail, &word, TailWord(block, room, ahead))) return;
+}
+
+void ForgetTail(const SegmentRef& ref) {
+    const SharedSlot slot(ref);
+    if (slot) pg_atomic_write_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
 }
 
 void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until) {
@@ -671,6 +717,9 @@ void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until) {
         while (old < static_cast<uint64>(until) &&
                !pg_atomic_compare_exchange_u64(&slots[index].released_until, &old, until)) {
         }
+    }
+    uint64 most = pg_atomic_read_u64(&map->released_max);
+    while (most < static_cast<uint64>(until) && !pg_atomic_compare_exchange_u64(&map->released_max, &most, until)) {
     }
     LWLockRelease(&map->lock);
 }

@@ -178,6 +178,12 @@ void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bou
     touches.push_back(touch);
 }
 
+void ShowOwnTouches(const SegmentRef& ref) {
+    for (const Touch& touch : state->touches)
+        if (!touch.wake_all && touch.ref.key == ref.key)
+            Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
+}
+
 void WakeAllOnCommit(const SegmentRef& ref) {
     ReserveTouches(1);
     state->touches.push_back({ref, 0, 0, 0, kNever, 1, true});

@@ -199,7 +199,7 @@ void Acker::Archive(HeapTuple tuple) {
     values[kArchivedAt - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
     nulls[kArchivedAt - 1] = false;
     HeapTuple archived = heap_form_tuple(to, values, nulls);
-    writer_->Insert(archived, 0);
+    writer_->Insert(&archived, 1, 0);
     heap_freetuple(archived);
     heap_freetuple(tuple);
     pfree(values);

@@ -102,7 +102,8 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
         CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE", "on_change");
         made = true;
     }
-    if (!Exists(queue, ArchiveName)) {
+    const bool had_archive = Exists(queue, ArchiveName);
+    if (!had_archive) {
         spi->Run(psprintf("CREATE %s TABLE %s (%s, archived_at timestamptz NOT NULL, PRIMARY KEY (msg_id)) USING heap",
                           unlogged, names.archive, kColumns));
         mine.push_back(names.archive);
@@ -114,7 +115,7 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
             spi->Run(psprintf("ALTER SEQUENCE %s OWNER TO %s", names.sequence,
                               quote_identifier(GetUserNameFromId(owner, false))));
         spi->Run(psprintf("ALTER SEQUENCE %s OWNED BY %s.msg_id", names.sequence, names.parent));
-        if (OidIsValid(names.parent_oid))
+        if (OidIsValid(names.parent_oid) || had_archive)
             spi->Run(psprintf("SELECT setval(%s, greatest((SELECT max(msg_id) FROM %s), (SELECT max(msg_id) FROM %s)))",
                               quote_literal_cstr(names.sequence), names.parent, names.archive));
         made = true;

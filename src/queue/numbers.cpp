@@ -1,31 +1,34 @@
 #include "pgqueue/queue/numbers.hpp"
 
 #include "pgqueue/page/inplace.hpp"
+#include "pgqueue/settings.hpp"
 
 namespace pgqueue::queue {
 namespace {
 
-constexpr int64 kReceiptRange = 1 << 20;  // receipts per flushed advance of the sequence
+constexpr int64 kIdRange = 32;            // ids per advance; as many may be skipped at a restart
+constexpr int64 kReceiptRange = 1 << 20;  // receipts per flushed advance
 // Skipped when a pool opens its first range after a start: a standby that was promoted may not have seen the primary's
 // last advances, and receipts out of them may be in somebody's hands.
 constexpr int64 kReceiptLeap = 64 * kReceiptRange;
 constexpr int64 kReceiptLimit = int64{1} << 53;
-constexpr int kPools = 64;  // databases that keep a range at one time
+constexpr int kReceiptPools = 64;  // databases that keep a range at one time; beyond, they take turns and skip numbers
 
-// A database's open range of receipts. Where more databases are busy than there are pools, one loses the rest of its
-// range: numbers are skipped, never repeated.
 struct Pool {
-    LWLock refill;  // held while the sequence is advanced
+    LWLock refill;  // held while the sequence is advanced; the sequence's relation lock comes before it
     slock_t mutex;  // guards the fields below
     Oid database;
+    Oid sequence;
     int64 next;
     int64 end;
 };
+static_assert(std::is_trivially_destructible_v<Pool> && std::is_standard_layout_v<Pool>);
 
-Pool* pools;
+Pool* receipt_pools;
+Pool* id_pools;  // one per slot of the page map
 
-// Advances a sequence by `count` as one change in place, and returns its value before. `flush`: the advance is on disk
-// when this returns.
+// Advances a sequence by `count` as one change in place, and returns the first number. `flush`: it is on disk when this
+// returns.
 int64 Advance(Oid sequence, int64 count, int64 limit, bool flush) {
     page::RequireInPlaceAllowed();
     Relation rel = relation_open(sequence, RowExclusiveLock);
@@ -55,49 +58,93 @@ int64 Advance(Oid sequence, int64 count, int64 limit, bool flush) {
     return first;
 }
 
-Pool* MyPool() { return &pools[MyDatabaseId % kPools]; }
+bool Owns(const Pool* pool, Oid sequence) { return pool->sequence == sequence && pool->database == MyDatabaseId; }
 
-bool HasStock(Pool* pool, int64 count) {
+// Takes `take` numbers if the pool has at least `need`.
+std::optional<int64> Draw(Pool* pool, Oid sequence, int64 need, int64 take) {
+    std::optional<int64> first;
     SpinLockAcquire(&pool->mutex);
-    const bool enough = pool->database == MyDatabaseId && pool->end - pool->next >= count;
+    if (Owns(pool, sequence) && pool->end - pool->next >= need) {
+        first = pool->next;
+        pool->next += take;
+    }
     SpinLockRelease(&pool->mutex);
-    return enough;
+    return first;
 }
+
+void InitPool(Pool* pool, int tranche) {
+    LWLockInitialize(&pool->refill, tranche);
+    SpinLockInit(&pool->mutex);
+    pool->database = pool->sequence = InvalidOid;
+    pool->next = pool->end = 0;
+}
+
+Oid ReceiptSequence() { return ExtensionRelation("receipts"); }
+Pool* ReceiptPool() { return &receipt_pools[MyDatabaseId % kReceiptPools]; }
 
 }  // namespace
 
-Size ReceiptShmemSize() { return kPools * sizeof(Pool); }
+Size NumbersShmemSize() { return mul_size(add_size(kReceiptPools, settings::max_segments), sizeof(Pool)); }
 
-void ReceiptShmemInit() {
+void NumbersShmemInit() {
     bool found = false;
-    pools = static_cast<Pool*>(ShmemInitStruct("pgqueue receipts", ReceiptShmemSize(), &found));
+    receipt_pools = static_cast<Pool*>(ShmemInitStruct("pgqueue numbers", NumbersShmemSize(), &found));
+    id_pools = receipt_pools + kReceiptPools;
     if (found) return;
     const int tranche = LWLockNewTrancheId();
-    LWLockRegisterTranche(tranche, "pgqueue_receipts");
-    for (int i = 0; i < kPools; i++) {
-        LWLockInitialize(&pools[i].refill, tranche);
-        SpinLockInit(&pools[i].mutex);
-        pools[i].database = InvalidOid;
-        pools[i].next = pools[i].end = 0;
-    }
+    LWLockRegisterTranche(tranche, "pgqueue_numbers");
+    for (int i = 0; i < kReceiptPools + settings::max_segments; i++) InitPool(&receipt_pools[i], tranche);
 }
 
-int64 DrawIds(const Queue* queue, int64 count) { return Advance(queue->sequence, count, PG_INT64_MAX, false); }
-
-void StockReceipts(int64 count) {
-    Pool* pool = MyPool();
-    if (HasStock(pool, count)) return;
+int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
+    Pool* pool = &id_pools[map.slot];
+    const Oid sequence = queue->sequence;
+    if (const auto first = Draw(pool, sequence, count, count)) return *first;
 
     // The relation's lock is taken before the LWLock: a wait for it must stay visible to the deadlock detector.
-    const Oid sequence = ExtensionRelation("receipts");
     LockRelationOid(sequence, RowExclusiveLock);
     LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
-    if (!HasStock(pool, count)) {
+    auto first = Draw(pool, sequence, count, count);
+    if (!first) {
+        SpinLockAcquire(&pool->mutex);
+        int64 left = Owns(pool, sequence) ? pool->end - pool->next : 0;
+        SpinLockRelease(&pool->mutex);
+        const int64 advance = std::max(kIdRange, count - left);
+        const int64 from = Advance(sequence, advance, PG_INT64_MAX, false);
+        SpinLockAcquire(&pool->mutex);
+        // Where the new range continues the old one nothing is skipped. Others may have drawn from the old one
+        // meanwhile.
+        if (!Owns(pool, sequence) || pool->end != from) {
+            pool->database = MyDatabaseId;
+            pool->sequence = sequence;
+            pool->next = from;
+        }
+        pool->end = from + advance;
+        if (pool->end - pool->next >= count) {
+            first = pool->next;
+            pool->next += count;
+        }
+        SpinLockRelease(&pool->mutex);
+    }
+    LWLockRelease(&pool->refill);
+    return first ? *first : DrawIds(queue, map, count);
+}
+
+void StockReceipts(int64 count) {
+    Pool* pool = ReceiptPool();
+    static Oid sequence = InvalidOid;  // a guess: checked by the pool's owner
+    if (OidIsValid(sequence) && Draw(pool, sequence, count, 0)) return;
+
+    sequence = ReceiptSequence();
+    LockRelationOid(sequence, RowExclusiveLock);
+    LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
+    if (!Draw(pool, sequence, count, 0)) {
         const int64 range = std::max(kReceiptRange, count);
-        const int64 leap = pool->database == MyDatabaseId ? 0 : kReceiptLeap;
+        const int64 leap = Owns(pool, sequence) ? 0 : kReceiptLeap;
         const int64 first = Advance(sequence, leap + range, kReceiptLimit, true) + leap;
         SpinLockAcquire(&pool->mutex);
         pool->database = MyDatabaseId;
+        pool->sequence = sequence;
         pool->next = first;
         pool->end = first + range;
         SpinLockRelease(&pool->mutex);
@@ -106,7 +153,7 @@ void StockReceipts(int64 count) {
 }
 
 std::optional<int64> DrawReceipts(int64 count) {
-    Pool* pool = MyPool();
+    Pool* pool = ReceiptPool();
     std::optional<int64> first;
     SpinLockAcquire(&pool->mutex);
     if (pool->database == MyDatabaseId && pool->end - pool->next >= count) {

@@ -1,5 +1,6 @@
 #include "pgqueue/queue/queue.hpp"
 
+#include "pgqueue/page/inplace.hpp"
 #include "pgqueue/queue/row.hpp"
 
 namespace pgqueue::queue {
@@ -7,7 +8,8 @@ namespace {
 
 HTAB* by_name;  // name -> Queue
 HTAB* by_oid;   // relation -> name of the queue that it belongs to
-Queue* last;    // the one used last
+constexpr AttrNumber kSettingsName = 6;
+Queue* last;  // the one used last
 uint64 invalidations;
 
 struct OidEntry {
@@ -15,10 +17,12 @@ struct OidEntry {
     char name[NAMEDATALEN];
 };
 
+// The leading columns of queue.settings, fixed-width and NOT NULL: `prioritized` changes in place.
 struct Settings {
     double vt;
     double delay;
     bool paused;
+    bool prioritized;
 };
 
 void OnRelcacheInvalidation(Datum, Oid relation) {
@@ -73,26 +77,33 @@ void Remember(Oid relation, const char* name) {
     pg_unreachable();
 }
 
-// The settings as they are committed now: a snapshot of the transaction may be older than the queue.
-std::optional<Settings> ReadSettings(const char* name) {
+// Calls `use` with the row of the queue's settings as it is committed now (a snapshot of the transaction may be older
+// than the queue), if there is one.
+template <class Use>
+bool WithSettings(const char* name, LOCKMODE lock, Use use) {
     const Oid table = ExtensionRelation("settings");
-    Relation rel = table_open(table, AccessShareLock);
-    const TupleDesc desc = RelationGetDescr(rel);
+    Relation rel = table_open(table, lock);
     ScanKeyData key;
-    ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+    ScanKeyInit(&key, kSettingsName, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
     key.sk_collation = C_COLLATION_OID;
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     SysScanDesc scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, snapshot, 1, &key);
-    std::optional<Settings> settings;
-    if (HeapTuple tuple = systable_getnext(scan)) {
-        bool null = false;
-        settings = Settings{DatumGetFloat8(heap_getattr(tuple, 2, desc, &null)),
-                            DatumGetFloat8(heap_getattr(tuple, 3, desc, &null)),
-                            DatumGetBool(heap_getattr(tuple, 4, desc, &null))};
-    }
+    HeapTuple tuple = systable_getnext(scan);
+    if (HeapTupleIsValid(tuple)) use(rel, tuple);
+    const bool found = HeapTupleIsValid(tuple);
     systable_endscan(scan);
     UnregisterSnapshot(snapshot);
-    table_close(rel, AccessShareLock);
+    table_close(rel, lock);
+    return found;
+}
+
+std::optional<Settings> ReadSettings(const char* name) {
+    std::optional<Settings> settings;
+    WithSettings(name, AccessShareLock, [&](Relation, HeapTuple tuple) {
+        Settings read;
+        memcpy(&read, reinterpret_cast<char*>(tuple->t_data) + tuple->t_data->t_hoff, sizeof(read));
+        settings = read;
+    });
     return settings;
 }
 
@@ -260,6 +271,7 @@ void Load(Queue* queue) {
     queue->vt = settings->vt;
     queue->delay = settings->delay;
     queue->paused = settings->paused;
+    queue->prioritized = settings->prioritized;
     queue->acl_role = InvalidOid;
     Remember(queue->parent, queue->name);
     Remember(queue->segment, queue->name);
@@ -342,6 +354,7 @@ OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
         if (!found) {
             queue->valid = false;
             queue->map = {};
+            queue->last_target = InvalidBlockNumber;
         }
         last = queue;
     }
@@ -374,8 +387,29 @@ const page::SegmentRef& MapOf(const OpenedQueue& opened) {
     page::SegmentRef& map = opened.queue->map;
     if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(opened.segment) ||
                  map.key.file != compat::FileNumberOf(opened.segment)))
-        map = page::Attach(opened.segment);
+        map = page::Attach(opened.segment, opened.queue->prioritized);
     return map;
+}
+
+// In place, at once and not undone by rollback: otherwise every sender of a first priority would wait for the others'
+// transactions.
+void MarkPrioritized(Queue* queue) {
+    page::RequireInPlaceAllowed();
+    WithSettings(queue->name, RowExclusiveLock, [](Relation rel, HeapTuple found) {
+        page::InPlaceWriter writer(1);
+        Buffer buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&found->t_self));
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+        HeapTupleData tuple = *found;
+        const ItemId item = PageGetItemId(BufferGetPage(buffer), ItemPointerGetOffsetNumber(&found->t_self));
+        tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(BufferGetPage(buffer), item));
+        auto* settings = reinterpret_cast<Settings*>(reinterpret_cast<char*>(tuple.t_data) + tuple.t_data->t_hoff);
+        const bool yes = true;
+        writer.Set(&settings->prioritized, &yes, sizeof(yes));
+        writer.Apply(rel, buffer);
+        UnlockReleaseBuffer(buffer);
+    });
+    queue->prioritized = true;
+    CacheInvalidateRelcacheByRelid(queue->parent);
 }
 
 // A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our

@@ -14,12 +14,15 @@ struct Place {
     ItemPointerData tid;
 };
 constexpr int kPlaces = 4096;
+constexpr BlockNumber kSurveyPages = 10000;
 Place places[kPlaces];
 
 struct Pick {
     OffsetNumber off;
     HeapTuple copy;
 };
+
+using Picks = pg::SmallVector<Pick, 8>;
 
 // One call of Read.
 class Reader {
@@ -29,8 +32,10 @@ public:
 
     ReadResult Run() {
         if (options_.lease) page::RequireInPlaceAllowed();
+        page::ShowOwnTouches(map_);
         for (;;) {
             now_ = GetCurrentTimestamp();
+            if (opened_.queue->prioritized) Survey();
             page::BandList bands;
             if (page::DueBands(map_, page::BoundOf(now_), &bands)) {
                 bool stale = false;
@@ -48,6 +53,31 @@ public:
 
 private:
     bool Done() const { return found_ >= options_.qty; }
+
+    // After a restart the map knows no page's priorities. Before anything is read in a wrong order, the pages are
+    // looked at once: all of them at the first read, unless they are very many, then a share of them at each.
+    void Survey() {
+        BlockNumber block = 0;
+        BlockNumber end = 0;
+        if (!page::TakeSurvey(map_, kSurveyPages, &block, &end)) return;
+        band_ = 0;
+        for (; block < end && BlockExists(opened_, block); block++) {
+            CHECK_FOR_INTERRUPTS();
+            Buffer buffer = ReadBuffer(rel_, block);
+            LockBuffer(buffer, BUFFER_LOCK_SHARE);
+            const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+            HeapTupleData tuple;
+            for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+                if (StateOf(rel_, buffer, off, &tuple) == RowState::kDead) continue;
+                const RowHead* head = HeadOf(tuple.t_data);
+                if (page::BandFor(map_, head->priority) != 0)
+                    page::Lower(map_, head->priority, block, block,
+                                IsDue(head, now_) ? page::kUnknown
+                                                  : page::BoundOf(EffectiveVt(map_, head, tuple.t_self, now_)));
+            }
+            UnlockReleaseBuffer(buffer);
+        }
+    }
 
     // False: the map is stale.
     bool ScanBand(int band) {
@@ -89,8 +119,7 @@ private:
     // Returns that bound.
     page::Bound ScanPage(BlockNumber block, bool publish) {
         const int wanted = static_cast<int>(std::min<int64>(options_.qty - found_, MaxHeapTuplesPerPage));
-        pg::Vector<Pick> picks;
-        picks.reserve(std::min(wanted, 64));
+        Picks picks;
         if (options_.lease) page::ReserveLeases(wanted);
 
         Buffer buffer = ReadBuffer(rel_, block);
@@ -123,7 +152,7 @@ private:
 
     // Page locked. Fills picks with copies of deliverable rows of our band, and bound_ with when the others are due.
     // False: it stopped with enough rows before the page's end.
-    bool Collect(Buffer buffer, int wanted, const pg::Vector<OffsetNumber>& matches, pg::Vector<Pick>* picks) {
+    bool Collect(Buffer buffer, int wanted, const pg::Vector<OffsetNumber>& matches, Picks* picks) {
         const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
         HeapTupleData tuple;
         for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
@@ -167,7 +196,7 @@ private:
 
     // Page locked. Writes the leases into the page and into the copies, one WAL record for all. False: no receipts
     // left.
-    bool Lease(Buffer buffer, pg::Vector<Pick>* picks) {
+    bool Lease(Buffer buffer, Picks* picks) {
         const int count = static_cast<int>(picks->size());
         page::InPlaceWriter writer(count);
         const auto first_receipt = DrawReceipts(count);
@@ -199,7 +228,7 @@ private:
     // TOAST table, which must not happen under the page's lock; so the rows are copied first. Collect looks at each
     // again.
     pg::Vector<OffsetNumber> FilterPage(Buffer buffer) {
-        pg::Vector<Pick> candidates;
+        Picks candidates;
         LockBuffer(buffer, BUFFER_LOCK_SHARE);
         const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
         HeapTupleData tuple;

@@ -8,21 +8,60 @@
 namespace pgqueue::queue {
 namespace {
 
-// Aims heap_insert at the shared tail page, so that all senders append to one place in the order in which they come.
-void AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map) {
-    const BlockNumber tail = page::Tail(map);
-    if (tail == InvalidBlockNumber || tail == RelationGetTargetBlock(opened.segment)) return;
-    if (BlockExists(opened, tail))
-        RelationSetTargetBlock(opened.segment, tail);
-    else
-        page::ResetTail(map, tail);  // VACUUM cut it off
+constexpr int kChunk = 256;  // rows formed at a time
+
+// The bytes that a row will take on its page, line pointer included. A row that goes to the TOAST table ends up
+// shorter.
+uint16 SizeOnPage(HeapTuple tuple) {
+    const Size length = tuple->t_len > TOAST_TUPLE_THRESHOLD ? TOAST_TUPLE_TARGET : tuple->t_len;
+    return static_cast<uint16>(MAXALIGN(length) + sizeof(ItemIdData));
+}
+
+// Adds pages to the table and makes the first of them the tail, unless somebody did so while we waited for the lock.
+void ExtendTail(const OpenedQueue& opened, const page::SegmentRef& map, BlockNumber seen) {
+    Relation rel = opened.segment;
+    LockRelationForExtension(rel, ExclusiveLock);
+    if (page::Tail(map) == seen) {
+        const BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+        const int count = std::clamp<int>(static_cast<int>(blocks / 8), 1, 32);
+        const BlockNumber first = compat::ExtendTable(rel, count);
+        if (first < seen && seen != InvalidBlockNumber) page::ForgetTail(map);  // VACUUM cut it off
+        page::MoveTail(map, first, page::kEmptyPageRoom, count - 1);
+    }
+    UnlockRelationForExtension(rel, ExclusiveLock);
+}
+
+// Picks the page for the next rows and aims heap_insert at it, so that all senders append to one place in the order in
+// which they come. Returns how many of the rows go there.
+//
+// The shared tail may lie beyond the table's end where VACUUM has cut off empty pages. It can't do so while we hold our
+// lock on the table, and its invalidation, which came with our lock, closes the storage handle and so clears the target
+// block. So while the target is what our last send left, the tail has only been moved by senders, and needs no check.
+int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint16* sizes, int count) {
+    Relation rel = opened.segment;
+    for (;;) {
+        const BlockNumber seen = page::Tail(map);
+        const page::TailSpace space = page::ReserveTail(map, sizes, count);
+        if (space.count == 0) {
+            ExtendTail(opened, map, seen);
+            if (!page::IsCurrent(map)) return count;  // evicted under us: any place will do
+            continue;
+        }
+        const BlockNumber target = RelationGetTargetBlock(rel);
+        if ((target == InvalidBlockNumber || target != opened.queue->last_target) &&
+            space.block >= RelationGetNumberOfBlocks(rel)) {
+            page::ForgetTail(map);
+            continue;
+        }
+        RelationSetTargetBlock(rel, space.block);
+        return space.count;
+    }
 }
 
 HeapTuple FormRow(TupleDesc desc, const RowHead& head, const OutgoingMessage& message) {
-    auto* values = static_cast<Datum*>(palloc(desc->natts * sizeof(Datum)));
-    auto* nulls = static_cast<bool*>(palloc(desc->natts * sizeof(bool)));
-    std::fill_n(nulls, desc->natts, true);
-    std::fill_n(nulls, kMessage - 1, false);
+    pg::SmallVector<Datum, 16> values(desc->natts);
+    pg::SmallVector<bool, 16> nulls(desc->natts, true);
+    std::fill_n(nulls.begin(), kMessage - 1, false);
     values[kMsgId - 1] = Int64GetDatum(head.msg_id);
     values[kEnqueuedAt - 1] = TimestampTzGetDatum(head.enqueued_at);
     values[kVt - 1] = TimestampTzGetDatum(head.vt);
@@ -34,10 +73,7 @@ HeapTuple FormRow(TupleDesc desc, const RowHead& head, const OutgoingMessage& me
     nulls[kMessage - 1] = message.message_null;
     values[kHeaders - 1] = message.headers;
     nulls[kHeaders - 1] = message.headers_null;
-    HeapTuple tuple = heap_form_tuple(desc, values, nulls);
-    pfree(values);
-    pfree(nulls);
-    return tuple;
+    return heap_form_tuple(desc, values.data(), nulls.data());
 }
 
 }  // namespace
@@ -49,7 +85,7 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
     const Oid primary_key = queue->primary_key;
     const page::SegmentRef map = MapOf(opened);
     const double delay = options.delay.value_or(queue->delay);
-    const int64 first_id = DrawIds(queue, count);
+    const int64 first_id = DrawIds(queue, map, count);
 
     RowHead head{};
     head.enqueued_at = GetCurrentTimestamp();
@@ -59,35 +95,39 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
     head.priority = options.priority;
     const page::Bound bound = head.vt == head.enqueued_at ? page::kUnknown : page::BoundOf(head.vt);
 
-    page::ReserveTouches(count);
-    AimAtTail(opened, map);
     const int band = page::BandFor(map, head.priority);
+    if (head.priority != 0 && !queue->prioritized) MarkPrioritized(opened.queue);
     BlockNumber last_block = InvalidBlockNumber;
     TableWriter writer(rel, primary_key, plain);
-    // The tail moves on before we commit: who sends after we answered lies behind us.
-    const auto account = [&](HeapTuple tuple) {
-        const BlockNumber block = ItemPointerGetBlockNumber(&tuple->t_self);
-        if (block != last_block) page::MakeRoom(map, band, block);
-        last_block = std::max(last_block == InvalidBlockNumber ? 0 : last_block, block);
-        page::TouchOnCommit(map, head.priority, block, bound);
-    };
-    if (count == 1) {
-        head.msg_id = first_id;
-        HeapTuple tuple = FormRow(RelationGetDescr(rel), head, messages[0]);
-        writer.Insert(tuple, HEAP_INSERT_SKIP_FSM);
-        account(tuple);
-        heap_freetuple(tuple);
-    } else {
-        auto** tuples =
-            static_cast<HeapTuple*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(HeapTuple)));
-        for (int i = 0; i < count; i++) {
-            head.msg_id = first_id + i;
-            tuples[i] = FormRow(RelationGetDescr(rel), head, messages[i]);
+    const TupleDesc desc = RelationGetDescr(rel);
+    std::array<HeapTuple, kChunk> tuples;
+    std::array<uint16, kChunk> sizes;
+    for (int done = 0; done < count;) {
+        const int chunk = std::min(kChunk, count - done);
+        for (int i = 0; i < chunk; i++) {
+            head.msg_id = first_id + done + i;
+            tuples[i] = FormRow(desc, head, messages[done + i]);
+            sizes[i] = SizeOnPage(tuples[i]);
         }
-        writer.InsertMany(tuples, count, HEAP_INSERT_SKIP_FSM);
-        for (int i = 0; i < count; i++) account(tuples[i]);
+        page::ReserveTouches(chunk);
+        for (int stored = 0; stored < chunk;) {
+            const int n = AimAtTail(opened, map, &sizes[stored], chunk - stored);
+            writer.Insert(&tuples[stored], n, HEAP_INSERT_SKIP_FSM);
+            opened.queue->last_target = RelationGetTargetBlock(rel);
+            for (int i = stored; i < stored + n; i++) {
+                const BlockNumber block = ItemPointerGetBlockNumber(&tuples[i]->t_self);
+                if (block != last_block) page::MakeRoom(map, band, block);
+                last_block = block;
+                page::TouchOnCommit(map, head.priority, block, bound);
+            }
+            // If the rows went behind the tail after all: who sends after we have answered lies behind us.
+            page::MoveTail(map, last_block, 0, 0);
+            stored += n;
+        }
+        for (int i = 0; i < chunk; i++) heap_freetuple(tuples[i]);
+        done += chunk;
+        CHECK_FOR_INTERRUPTS();
     }
-    page::AdvanceTail(map, last_block);
     return first_id;
 }
 

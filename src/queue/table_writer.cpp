@@ -4,16 +4,9 @@
 #include "pgqueue/queue/row.hpp"
 
 namespace pgqueue::queue {
-namespace {
-
-constexpr int kChunk = 1000;  // rows per heap_multi_insert
-
-}  // namespace
-
 TableWriter::TableWriter(Relation rel, Oid primary_key, bool plain) : rel_(rel) {
     if (plain) {
         primary_key_ = index_open(primary_key, RowExclusiveLock);
-        index_info_ = BuildIndexInfo(primary_key_);
         return;
     }
     estate_ = CreateExecutorState();
@@ -24,6 +17,7 @@ TableWriter::TableWriter(Relation rel, Oid primary_key, bool plain) : rel_(rel) 
 }
 
 TableWriter::~TableWriter() {
+    for (TupleTableSlot* slot : slots_) ExecDropSingleTupleTableSlot(slot);
     if (primary_key_ != nullptr) index_close(primary_key_, NoLock);
     if (estate_ == nullptr) return;
     ExecCloseIndices(result_);
@@ -41,7 +35,9 @@ void TableWriter::InsertIndexes(HeapTuple tuple) {
     if (primary_key_ != nullptr) {
         Datum value = Int64GetDatum(HeadOf(tuple->t_data)->msg_id);
         bool null = false;
-        index_insert(primary_key_, &value, &null, &tuple->t_self, rel_, UNIQUE_CHECK_YES, false, index_info_);
+        IndexInfo info{};  // a btree insert doesn't look at it
+        info.type = T_IndexInfo;
+        index_insert(primary_key_, &value, &null, &tuple->t_self, rel_, UNIQUE_CHECK_YES, false, &info);
         return;
     }
     ExecStoreHeapTuple(tuple, slot_, false);
@@ -50,32 +46,20 @@ void TableWriter::InsertIndexes(HeapTuple tuple) {
     ResetPerTupleExprContext(estate_);
 }
 
-void TableWriter::Insert(HeapTuple tuple, int options) {
-    if (slot_ != nullptr) CheckConstraints(tuple);
-    heap_insert(rel_, tuple, GetCurrentCommandId(true), options, nullptr);
-    InsertIndexes(tuple);
-}
-
-void TableWriter::InsertMany(HeapTuple* tuples, int count, int options) {
+void TableWriter::Insert(HeapTuple* tuples, int count, int options) {
+    if (slot_ != nullptr)
+        for (int i = 0; i < count; i++) CheckConstraints(tuples[i]);
     const CommandId command = GetCurrentCommandId(true);
-    const int width = std::min(count, kChunk);
-    auto** slots = static_cast<TupleTableSlot**>(palloc(width * sizeof(TupleTableSlot*)));
-    for (int i = 0; i < width; i++) slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel_), &TTSOpsHeapTuple);
-    for (int done = 0; done < count; done += width) {
-        const int n = std::min(width, count - done);
-        for (int i = 0; i < n; i++) {
-            if (slot_ != nullptr) CheckConstraints(tuples[done + i]);
-            ExecStoreHeapTuple(tuples[done + i], slots[i], false);
-        }
-        heap_multi_insert(rel_, slots, n, command, options, nullptr);
-        for (int i = 0; i < n; i++) {
-            tuples[done + i]->t_self = slots[i]->tts_tid;
-            InsertIndexes(tuples[done + i]);
-        }
-        CHECK_FOR_INTERRUPTS();
+    if (count == 1) {
+        heap_insert(rel_, tuples[0], command, options, nullptr);
+    } else {
+        while (static_cast<int>(slots_.size()) < count)
+            slots_.push_back(MakeSingleTupleTableSlot(RelationGetDescr(rel_), &TTSOpsHeapTuple));
+        for (int i = 0; i < count; i++) ExecStoreHeapTuple(tuples[i], slots_[i], false);
+        heap_multi_insert(rel_, slots_.data(), count, command, options, nullptr);
+        for (int i = 0; i < count; i++) tuples[i]->t_self = slots_[i]->tts_tid;
     }
-    for (int i = 0; i < width; i++) ExecDropSingleTupleTableSlot(slots[i]);
-    pfree(slots);
+    for (int i = 0; i < count; i++) InsertIndexes(tuples[i]);
 }
 
 }  // namespace pgqueue::queue

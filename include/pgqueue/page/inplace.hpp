@@ -35,8 +35,8 @@ private:
         const void* bytes;
         uint16 length;
     };
-    pg::Vector<Change> changes_;
-    pg::Vector<char> delta_;
+    pg::SmallVector<Change, 2> changes_;
+    pg::SmallVector<char, 128> delta_;
 };
 
 }  // namespace pgqueue::page

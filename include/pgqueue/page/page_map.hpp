@@ -71,8 +71,11 @@ Size MapShmemSize();
 void MapShmemInit();
 
 // Finds or creates the segment's map; a new one starts unknown for every page that exists. The caller holds a lock on
-// the relation. May raise (reading the relation's length).
-SegmentRef Attach(Relation segment);
+// the relation. May raise (reading the relation's length). `survey`: the rows have priorities, so the pages that exist
+// are to be looked at before the order of reading can be right; see TakeSurvey.
+SegmentRef Attach(Relation segment, bool survey);
+// Hands out the next pages that nobody has looked at since the map was made, at most `count`. False: none are left.
+bool TakeSurvey(const SegmentRef& ref, BlockNumber count, BlockNumber* first, BlockNumber* end);
 bool IsCurrent(const SegmentRef& ref);
 
 // The bands that may have something at `now`, highest priority first. False: stale.
@@ -97,11 +100,24 @@ void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber
 // The earliest bound of the segment, over all bands.
 Bound NextDue(const SegmentRef& ref);
 
-// The shared tail: the page to which senders append. InvalidBlockNumber where unknown.
+// The shared tail: the page to which senders append, with the room that is left on it and the pages behind it that the
+// table was extended by already. Senders reserve room before they insert, so that they don't all find the page full at
+// once and extend the table by a page each. A reservation is a hint too: if the room turns out to be gone, heap_insert
+// finds some.
+inline constexpr int kEmptyPageRoom = BLCKSZ - SizeOfPageHeaderData;
+struct TailSpace {
+    BlockNumber block = InvalidBlockNumber;
+    int count = 0;  // rows of the request that fit; 0: the table must be extended, or the tail is unknown
+};
+// Reserves room on one page for as many of the rows as fit, at least one. Sizes in bytes as heap rows take.
+TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count);
+// The tail as it stands. InvalidBlockNumber where unknown.
 BlockNumber Tail(const SegmentRef& ref);
-void AdvanceTail(const SegmentRef& ref, BlockNumber block);
-// Forgets a tail that turned out to lie beyond the table's end.
-void ResetTail(const SegmentRef& ref, BlockNumber block);
+// Moves the tail to `block`, which was just added to the table and is empty, with `ahead` more behind it; or, with
+// `block` in use, to a page on which nothing is known to be free. Never moves it back.
+void MoveTail(const SegmentRef& ref, BlockNumber block, int room, int ahead);
+// Forgets the tail: it turned out to lie beyond the table's end.
+void ForgetTail(const SegmentRef& ref);
 
 // Until when released leases may be noted for this segment (see released_leases.hpp).
 void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until);

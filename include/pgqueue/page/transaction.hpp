@@ -18,6 +18,9 @@ void ReserveLeases(int n);
 
 // Rows of that priority on `block` become deliverable at `bound` if this transaction commits. Needs a reservation.
 void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound);
+// A transaction reads its own messages: lowers what it has touched on this segment so far. Commit lowers it again,
+// since others may look in between and find the rows still in progress.
+void ShowOwnTouches(const SegmentRef& ref);
 // All waiting readers of the segment look again at commit (a queue was resumed, say).
 void WakeAllOnCommit(const SegmentRef& ref);
 

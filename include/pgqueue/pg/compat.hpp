@@ -48,6 +48,28 @@ inline List* InsertIndexTuples(ResultRelInfo* info, TupleTableSlot* slot, EState
 #endif
 }
 
+// Adds `count` empty pages to a table whose extension lock the caller holds, and returns the first. 16 brought
+// ExtendBufferedRelBy in place of ReadBuffer(P_NEW).
+inline BlockNumber ExtendTable(Relation rel, int count) {
+    constexpr int kMost = 64;
+#if PG_VERSION_NUM >= 160000
+    Buffer buffers[kMost];
+    uint32 added = 0;
+    const BlockNumber first = ExtendBufferedRelBy(BMR_REL(rel), MAIN_FORKNUM, nullptr, EB_SKIP_EXTENSION_LOCK,
+                                                  static_cast<uint32>(std::min(count, kMost)), buffers, &added);
+    for (uint32 i = 0; i < added; i++) ReleaseBuffer(buffers[i]);
+    return first;
+#else
+    BlockNumber first = InvalidBlockNumber;
+    for (int i = 0; i < std::min(count, kMost); i++) {
+        Buffer buffer = ReadBufferExtended(rel, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, nullptr);
+        if (i == 0) first = BufferGetBlockNumber(buffer);
+        UnlockReleaseBuffer(buffer);
+    }
+    return first;
+#endif
+}
+
 // 18 added the instrumentation argument.
 inline IndexScanDesc BeginIndexScan(Relation heap, Relation index, Snapshot snapshot, int keys) {
 #if PG_VERSION_NUM >= 180000

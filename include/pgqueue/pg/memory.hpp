@@ -32,6 +32,9 @@ struct TopContextAllocator {
 
 template <class T>
 using Vector = boost::container::vector<T, CurrentContextAllocator<T>>;
+// Room for N inside the object itself.
+template <class T, std::size_t N>
+using SmallVector = boost::container::small_vector<T, N, CurrentContextAllocator<T>>;
 template <class T>
 using TopVector = boost::container::vector<T, TopContextAllocator<T>>;
 

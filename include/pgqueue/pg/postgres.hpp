@@ -20,6 +20,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <boost/container/small_vector.hpp>
 #include <boost/container/static_vector.hpp>
 #include <boost/container/vector.hpp>
 

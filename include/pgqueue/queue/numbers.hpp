@@ -5,19 +5,23 @@
 
 namespace pgqueue::queue {
 
-// Draws `count` consecutive ids from the queue's sequence and returns the first. The sequence's row is advanced in
-// place, once for the whole range. Raises at the sequence's end.
-int64 DrawIds(const Queue* queue, int64 count);
+// Numbers are drawn from pools in shared memory. A pool is an open range of a sequence: the sequence, which is advanced
+// in place and WAL-logged, stays ahead of every number given out, so a number is skipped where a pool is lost (at a
+// restart), and never repeated.
 
-// Receipts are unique in this database for ever, and below 2^53. They come out of shared memory; the sequence
-// queue.receipts stays ahead of them, flushed, so that not even a crash repeats one.
+// Draws `count` consecutive message ids and returns the first. Sessions draw in the order in which they ask. The order
+// of the sequence's advance in the WAL before the rows that use the ids makes a repeated id impossible for what was
+// flushed. `map` picks the pool: the queue's segment has one to itself. May do I/O and raise.
+int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count);
+
+// Receipts are unique in this database for ever, and below 2^53: the advance of the sequence queue.receipts is flushed.
 //
 // StockReceipts makes sure that `count` are at hand; it may do I/O and raise. DrawReceipts takes consecutive ones, at
 // any place that allows a spinlock, and returns the first; nothing if others have emptied the stock since.
 void StockReceipts(int64 count);
 std::optional<int64> DrawReceipts(int64 count);
 
-Size ReceiptShmemSize();
-void ReceiptShmemInit();
+Size NumbersShmemSize();
+void NumbersShmemInit();
 
 }  // namespace pgqueue::queue

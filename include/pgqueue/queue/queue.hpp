@@ -21,8 +21,10 @@ struct Queue {
     double vt;           // seconds
     double delay;        // seconds
     bool paused;
+    bool prioritized;  // a message had another priority than 0 once
     page::SegmentRef map;
-    Oid acl_role;  // whose privileges `acl` are
+    BlockNumber last_target;  // the segment's target block after our last send
+    Oid acl_role;             // whose privileges `acl` are
     AclMode acl;
 };
 
@@ -44,6 +46,9 @@ void Close(const OpenedQueue& opened, LOCKMODE lock = NoLock);
 
 // The map's handle, attached anew where the old one is stale.
 const page::SegmentRef& MapOf(const OpenedQueue& opened);
+
+// Remembers in the queue's settings that there are priorities.
+void MarkPrioritized(Queue* queue);
 
 // Whether the segment is that long. Mostly without asking the kernel: see the definition.
 bool BlockExists(const OpenedQueue& opened, BlockNumber block);

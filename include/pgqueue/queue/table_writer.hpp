@@ -16,10 +16,8 @@ public:
     TableWriter(const TableWriter&) = delete;
     TableWriter& operator=(const TableWriter&) = delete;
 
-    // Stores one row; its place is in tuple->t_self afterwards. Options: HEAP_INSERT_*.
-    void Insert(HeapTuple tuple, int options);
-    // Stores many, in order.
-    void InsertMany(HeapTuple* tuples, int count, int options);
+    // Stores rows, in order; their places are in t_self afterwards. Options: HEAP_INSERT_*.
+    void Insert(HeapTuple* tuples, int count, int options);
 
 private:
     void CheckConstraints(HeapTuple tuple);
@@ -27,10 +25,10 @@ private:
 
     Relation rel_;
     Relation primary_key_ = nullptr;
-    IndexInfo* index_info_ = nullptr;
     EState* estate_ = nullptr;  // the long way only
     ResultRelInfo* result_ = nullptr;
     TupleTableSlot* slot_ = nullptr;
+    pg::Vector<TupleTableSlot*> slots_;  // for heap_multi_insert
 };
 
 }  // namespace pgqueue::queue
