@@ -159,11 +159,18 @@ lint: deps
 # Clients and unit programs: plain C++ with libpq.
 CLIENT_CXXFLAGS = $(STD) -O2 -g -pthread $(WARN) -Iinclude -Itest -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
 
-build/demo: $(wildcard test/demo/*.cpp test/demo/*.hpp)
-build/torture: $(wildcard test/torture/*.cpp test/torture/*.hpp)
-build/demo build/torture: $(wildcard test/support/*.cpp test/support/*.hpp)
+CLIENT_OBJS = $(patsubst %.cpp,build/obj/%.o,$(wildcard test/$(1)/*.cpp test/support/*.cpp))
+
+build/demo: $(call CLIENT_OBJS,demo)
+build/torture: $(call CLIENT_OBJS,torture)
+build/demo build/torture:
+	$(CXX) -pthread -o $@ $^ -lpq
+
+build/obj/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CLIENT_CXXFLAGS) -o $@ $(filter %.cpp,$^) -lpq
+	$(CXX) $(CLIENT_CXXFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(wildcard build/obj/test/*/*.d)
 
 build/unit/%: test/unit/%.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/unit/*.hpp)
 	@mkdir -p $(@D)
