@@ -71,8 +71,8 @@ is(sql($node, "SELECT receipt FROM queue.set_vt('q', 510, 0)"), $receipt_510, 'a
 cmp_ok(sql($node, "SELECT receipt FROM queue.read('q')"), '>', $last_receipt, 'a new lease has a new one');
 
 is(sql($node, "SELECT count(*) FROM queue.read('empty')"), '0', 'an empty queue is empty');
-is(sql($node, "SELECT queue.send('empty', '2')"), '2', 'and its ids go on');
-is(sql($node, "SELECT msg_id FROM queue.read('empty')"), '2', 'and it is read');
+is(sql($node, "SELECT queue.send('empty', '2') > 1"), 't', 'and its ids go on');
+is(sql($node, "SELECT message FROM queue.read('empty')"), '2', 'and it is read');
 is(sql($node, "SELECT count(*) FROM queue.read('paused')"), '0', 'a paused queue is paused');
 is(sql($node, "SELECT queue.resume('paused'); SELECT msg_id FROM queue.read('paused')"), "t\n1", 'and resumes');
 
@@ -94,9 +94,9 @@ SELECT count(*) FROM queue.send_batch('prio', (SELECT array_agg(to_jsonb(i)) FRO
 SELECT count(*) FROM queue.send_batch('prio', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 1000) i), priority => -5);
 SQL
 $node->restart;
-sql($node, "SELECT queue.send('prio', '\"urgent\"', priority => 9)");
+my $urgent = sql($node, "SELECT queue.send('prio', '\"urgent\"', priority => 9)");
 @left = drain($node, 'prio', 300);
-is($left[0], 4001, 'what is urgent comes first after a restart too');
+is($left[0], $urgent, 'what is urgent comes first after a restart too');
 for my $range ([ 1, 2000 ], [ 2001, 3000 ], [ 3001, 4000 ]) {
     my ($first, $last) = @$range;
     is(join(' ', grep { $_ >= $first && $_ <= $last } @left), join(' ', $first .. $last), "$first to $last in order");

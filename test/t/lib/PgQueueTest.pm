@@ -12,7 +12,8 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(queue_node configure create_extension sql fails_with drain session wait_for pid_gone run_pgbench
-  finish_pgbench check_log);
+  finish_pgbench check_log check_storage
+  wal_of);
 
 # A server with the library preloaded and, once it runs, the extension in the database postgres.
 #   init       initdb's options          conf       lines of postgresql.conf
@@ -130,6 +131,39 @@ sub check_log {
     my @bad = grep { /PANIC:|TRAP:|was terminated by signal|corrupt|ERROR:  XX|invalid page/ }
       split /\n/, slurp_file($node->logfile);
     is(join("\n", @bad), '', "no crash and no corruption in the log of " . $node->name);
+}
+
+# The server's own checks of every heap and btree in the schema queue, a row of which must be in every index.
+sub check_storage {
+    my ($node, $what) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $found = sql($node, <<'SQL');
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS amcheck;
+SELECT c.relname, v.* FROM pg_class c, LATERAL verify_heapam(c.oid) v
+WHERE relnamespace = 'queue'::regnamespace AND relkind = 'r';
+SELECT bt_index_check(i.indexrelid, true) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE c.relnamespace = 'queue'::regnamespace OR c.oid IN
+      (SELECT reltoastrelid FROM pg_class WHERE relnamespace = 'queue'::regnamespace);
+SQL
+    $found =~ s/^\n+//;
+    is($found, '', $what // 'heaps and indexes are sound');
+}
+
+# The WAL records that touch a table (its name as regclass) while SQL runs: resource manager and type, one per line.
+sub wal_of {
+    my ($node, $table, $sql) = @_;
+    return sql($node, <<SQL);
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_walinspect;
+SELECT pg_relation_filenode('$table') AS file, pg_current_wal_insert_lsn() AS start \\gset
+\\o /dev/null
+$sql;
+SELECT pg_logical_emit_message(true, '', ''); -- a commit that flushes
+\\o
+SELECT resource_manager, record_type FROM pg_get_wal_records_info(:'start', pg_current_wal_flush_lsn())
+WHERE block_ref LIKE '%/' || :'file' || ' %';
+SQL
 }
 
 # A session in the background.
