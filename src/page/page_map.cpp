@@ -17,6 +17,12 @@ Bound BoundIn(uint64 word) { return word >> kBoundShift; }
 uint64 Successor(uint64 word, Bound bound) { return (bound << kBoundShift) | ((word + 1) & kCountMask); }
 uint64 InitialWord(Bound bound) { return bound << kBoundShift; }
 
+// A start in one word: the line pointer (10 bits), the change count of the page's word to which it belongs (22 bits),
+// and the low 32 bits of its due, at most kStartReach after the look that left it. Without a line pointer: none.
+uint64 StartWord(uint64 word, Start start) {
+    return uint64{start.off} << 54 | (word & kCountMask) << 32 | (start.due & 0xffffffff);
+}
+
 // The tail in one word: the block, the pages added behind it (16 bits), the room left on it (16 bits).
 uint64 TailWord(BlockNumber block, int room, int ahead) {
     return uint64{block} << 32 | static_cast<uint64>(ahead) << 16 | static_cast<uint64>(room);
@@ -28,7 +34,9 @@ int TailRoom(uint64 word) { return static_cast<int>(word & 0xffff); }
 // One level of the tree: words of 64 pages, or of 64 nodes below.
 struct Node {
     pg_atomic_uint64 word[kFanout];
-    pg_atomic_uint32 child[kFanout];  // node index or kNone; changed only under the slot's exclusive lock
+    // An inner node's children: node index or kNone, changed only under the slot's exclusive lock. A leaf's pages: the
+    // start of the next look, see StartWord; written under the page's exclusive content lock.
+    pg_atomic_uint64 below[kFanout];
 };
 
 // The tree of one priority. Everything but `root_word` changes only under the slot's exclusive lock.
@@ -106,7 +114,7 @@ uint32 FindSlot(const SegmentKey& key) {  // map lock held
 uint32 AllocateNode() {
     SpinLockAcquire(&map->pool_lock);
     const uint32 node = map->free_node;
-    if (node != kNone) map->free_node = pg_atomic_read_u32(&nodes[node].child[0]);
+    if (node != kNone) map->free_node = static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[0]));
     SpinLockRelease(&map->pool_lock);
     return node;
 }
@@ -114,17 +122,18 @@ uint32 AllocateNode() {
 void FreeTree(uint32 node, int level) {  // slot's exclusive lock held
     if (node == kNone) return;
     if (level > 1)
-        for (auto& child : nodes[node].child) FreeTree(pg_atomic_read_u32(&child), level - 1);
+        for (auto& child : nodes[node].below) FreeTree(static_cast<uint32>(pg_atomic_read_u64(&child)), level - 1);
     SpinLockAcquire(&map->pool_lock);
-    pg_atomic_write_u32(&nodes[node].child[0], map->free_node);
+    pg_atomic_write_u64(&nodes[node].below[0], map->free_node);
     map->free_node = node;
     SpinLockRelease(&map->pool_lock);
 }
 
+// A leaf's starts must not be valid: kNone is none, since no line pointer is 0.
 void FillNode(uint32 node, Bound bound) {
     for (int i = 0; i < kFanout; i++) {
         pg_atomic_write_u64(&nodes[node].word[i], InitialWord(bound));
-        pg_atomic_write_u32(&nodes[node].child[i], kNone);
+        pg_atomic_write_u64(&nodes[node].below[i], kNone);
     }
 }
 
@@ -141,7 +150,7 @@ void MarkUnknown(Band* band, BlockNumber blocks) {
     if (blocks == 0) return;
     pg_atomic_write_u64(&band->root_word, InitialWord(kUnknown));
     while (CoverOf(band->level) < blocks) band->level++;
-    pg_atomic_uint32* link = nullptr;
+    pg_atomic_uint64* link = nullptr;
     BlockNumber last = blocks - 1;
     for (int level = band->level; level >= 1; level--) {
         const uint32 node = AllocateNode();
@@ -152,8 +161,8 @@ void MarkUnknown(Band* band, BlockNumber blocks) {
         if (link == nullptr)
             band->root = node;
         else
-            pg_atomic_write_u32(link, node);
-        link = &nodes[node].child[index];
+            pg_atomic_write_u64(link, node);
+        link = &nodes[node].below[index];
         last %= SpanOf(level);
     }
 }
@@ -171,7 +180,7 @@ void Grow(Band* band, BlockNumber block) {
         if (node != kNone) {
             FillNode(node, kNever);
             pg_atomic_write_u64(&nodes[node].word[0], InitialWord(bound));
-            pg_atomic_write_u32(&nodes[node].child[0], band->root);
+            pg_atomic_write_u64(&nodes[node].below[0], band->root);
             band->root = node;
         } else if (band->root != kNone) {
             FreeTree(band->root, band->level);  // coarse from now on; the root's word is a bound for all of it
@@ -194,12 +203,12 @@ bool InstallPath(Band* band, BlockNumber block) {
     for (int level = band->level; level > 1; level--) {
         const int index = block / SpanOf(level);
         block %= SpanOf(level);
-        uint32 child = pg_atomic_read_u32(&nodes[node].child[index]);
+        auto child = static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[index]));
         if (child == kNone) {
             child = AllocateNode();
             if (child == kNone) return false;
             FillNode(child, BoundIn(pg_atomic_read_u64(&nodes[node].word[index])));
-            pg_atomic_write_u32(&nodes[node].child[index], child);
+            pg_atomic_write_u64(&nodes[node].below[index], child);
         }
         node = child;
     }
@@ -209,9 +218,10 @@ bool InstallPath(Band* band, BlockNumber block) {
 // The words from the root to a page's leaf, as deep as nodes exist.
 struct Path {
     pg_atomic_uint64* word[kMaxLevel + 1];
-    uint32 below[kMaxLevel + 1];  // the node whose minimum the word is
-    int depth = 0;                // entries used
-    bool leaf = false;            // the last one is the page's own
+    uint32 below[kMaxLevel + 1];        // the node whose minimum the word is
+    int depth = 0;                      // entries used
+    bool leaf = false;                  // the last one is the page's own
+    pg_atomic_uint64* start = nullptr;  // with a leaf
 };
 
 // Slot's lock held. A block past the tree's cover has the root's word only (Grow was not reached: coarse).
@@ -224,12 +234,16 @@ Path PathTo(Band* band, BlockNumber block) {
     uint32 node = band->root;
     for (int level = band->level; node != kNone && level >= 1; level--) {
         const int index = block / SpanOf(level);
+        const uint32 leaf = node;
         block %= SpanOf(level);
         path.word[path.depth] = &nodes[node].word[index];
-        path.below[path.depth] = level > 1 ? pg_atomic_read_u32(&nodes[node].child[index]) : kNone;
+        path.below[path.depth] = level > 1 ? static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[index])) : kNone;
         node = path.below[path.depth];
         path.depth++;
-        if (level == 1) path.leaf = true;
+        if (level == 1) {
+            path.leaf = true;
+            path.start = &nodes[leaf].below[index];
+        }
     }
     return path;
 }
@@ -276,7 +290,7 @@ bool FindInNode(uint32 node, int level, uint64 start, BlockNumber from, Bound no
         const uint64 value = pg_atomic_read_u64(word);
         if (BoundIn(value) > now) continue;
         const uint64 first = start + i * span;
-        const uint32 child = level > 1 ? pg_atomic_read_u32(&nodes[node].child[i]) : kNone;
+        const uint32 child = level > 1 ? static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[i])) : kNone;
         if (child == kNone) {
             const uint64 end = std::min<uint64>(first + span, MaxBlockNumber);
             *range = {static_cast<BlockNumber>(first), static_cast<BlockNumber>(end), level - 1, value};
@@ -460,8 +474,8 @@ void MapShmemInit() {
     map->free_node = map->node_count > 0 ? 0 : kNone;
     for (int i = 0; i < map->node_count; i++) {
         for (auto& word : nodes[i].word) pg_atomic_init_u64(&word, 0);
-        for (auto& child : nodes[i].child) pg_atomic_init_u32(&child, kNone);
-        pg_atomic_write_u32(&nodes[i].child[0], i + 1 < map->node_count ? i + 1 : kNone);
+        for (auto& below : nodes[i].below) pg_atomic_init_u64(&below, kNone);
+        pg_atomic_write_u64(&nodes[i].below[0], i + 1 < map->node_count ? i + 1 : kNone);
     }
 }
 
@@ -578,12 +592,24 @@ Find FindDue(const SegmentRef& ref, int band_index, BlockNumber from, Bound now,
     return Find::kNothing;
 }
 
-std::optional<uint64> LoadWord(const SegmentRef& ref, int band, BlockNumber block) {
+std::optional<PageLook> BeginLook(const SegmentRef& ref, int band, BlockNumber block, Bound now) {
     const SharedSlot slot(ref);
     if (!slot || band >= slot->band_count) return std::nullopt;
     const Path path = PathTo(&slot->bands[band], block);
     if (!path.leaf) return std::nullopt;
-    return pg_atomic_read_u64(path.word[path.depth - 1]);
+    PageLook look{pg_atomic_read_u64(path.word[path.depth - 1]), {}};
+    const uint64 start = pg_atomic_read_u64(path.start);
+    const auto ahead = static_cast<int32>(static_cast<uint32>(start) - static_cast<uint32>(now));
+    if (start >> 54 != 0 && (start >> 32 & kCountMask) == (look.word & kCountMask) && ahead > 0)
+        look.start = {static_cast<OffsetNumber>(start >> 54), now + ahead};
+    return look;
+}
+
+void LeaveStart(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Start start) {
+    const SharedSlot slot(ref);
+    if (!slot || band >= slot->band_count) return;
+    const Path path = PathTo(&slot->bands[band], block);
+    if (path.leaf) pg_atomic_write_u64(path.start, StartWord(word, start));
 }
 
 void Publish(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Bound bound) {
@@ -677,7 +703,7 @@ TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count) {
         int room = TailRoom(word);
         int ahead = TailAhead(word);
         if (room < sizes[0]) {
-            if (ahead == 0) return {};
+            if (ahead == 0) return {block, 0};
             block++;
             ahead--;
             room = kEmptyPageRoom;

@@ -129,15 +129,25 @@ private:
         for (;;) {
             if (options_.lease) StockReceipts(wanted);
             LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-            const auto word = publish ? page::LoadWord(map_, band_, block) : std::nullopt;
-            bound_ = page::kNever;
-            complete = Collect(buffer, wanted, matches, &picks);
+            const page::Bound tick = page::BoundOf(now_);
+            const auto found = publish ? page::BeginLook(map_, band_, block, tick) : std::nullopt;
+            const page::PageLook look = found.value_or(page::PageLook{});
+            // A filtered read passes by rows that others may want.
+            page::Start start = options_.filter == nullptr ? look.start : page::Start{};
+            bound_ = start.due;
+            complete = Collect(buffer, &start.off, wanted, matches, &picks);
             if (options_.lease && !picks.empty() && !Lease(buffer, &picks)) {
                 LockBuffer(buffer, BUFFER_LOCK_UNLOCK);  // others took the receipts
+                for (const Pick& pick : picks) heap_freetuple(pick.copy);
                 picks.clear();
                 continue;
             }
-            if (complete && word) page::Publish(map_, band_, block, *word, bound_);
+            if (found && complete) {
+                page::Publish(map_, band_, block, look.word, bound_);
+            } else if (found && options_.lease && options_.filter == nullptr && bound_ > tick) {
+                start.due = std::min(bound_, tick + page::kStartReach);
+                page::LeaveStart(map_, band_, block, look.word, start);
+            }
             UnlockReleaseBuffer(buffer);
             break;
         }
@@ -150,12 +160,12 @@ private:
         return complete ? bound_ : page::kUnknown;
     }
 
-    // Page locked. Fills picks with copies of deliverable rows of our band, and bound_ with when the others are due.
-    // False: it stopped with enough rows before the page's end.
-    bool Collect(Buffer buffer, int wanted, const pg::Vector<OffsetNumber>& matches, Picks* picks) {
+    // Page locked. Fills picks with copies of deliverable rows of our band from *from on, and lowers bound_ to when the
+    // others are due. False: it stopped with enough rows before the page's end, and *from is where to go on.
+    bool Collect(Buffer buffer, OffsetNumber* from, int wanted, const pg::Vector<OffsetNumber>& matches, Picks* picks) {
         const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
         HeapTupleData tuple;
-        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+        for (OffsetNumber off = *from; off <= last; off = OffsetNumberNext(off)) {
             const RowState state = StateOf(rel_, buffer, off, &tuple);
             if (state == RowState::kDead) continue;
             const RowHead* head = HeadOf(tuple.t_data);
@@ -189,7 +199,10 @@ private:
                 bound_ = std::min(bound_, deliverable ? page::kUnknown : page::BoundOf(due));
             if (!deliverable || !match) continue;
             picks->push_back({off, heap_copytuple(&tuple)});
-            if (static_cast<int>(picks->size()) == wanted) return false;
+            if (static_cast<int>(picks->size()) == wanted) {
+                *from = OffsetNumberNext(off);
+                return false;
+            }
         }
         return true;
     }

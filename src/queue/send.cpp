@@ -40,10 +40,9 @@ void ExtendTail(const OpenedQueue& opened, const page::SegmentRef& map, BlockNum
 int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint16* sizes, int count) {
     Relation rel = opened.segment;
     for (;;) {
-        const BlockNumber seen = page::Tail(map);
         const page::TailSpace space = page::ReserveTail(map, sizes, count);
         if (space.count == 0) {
-            ExtendTail(opened, map, seen);
+            ExtendTail(opened, map, space.block);
             if (!page::IsCurrent(map)) return count;  // evicted under us: any place will do
             continue;
         }
@@ -112,6 +111,7 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
         page::ReserveTouches(chunk);
         for (int stored = 0; stored < chunk;) {
             const int n = AimAtTail(opened, map, &sizes[stored], chunk - stored);
+            const BlockNumber aimed = RelationGetTargetBlock(rel);
             writer.Insert(&tuples[stored], n, HEAP_INSERT_SKIP_FSM);
             opened.queue->last_target = RelationGetTargetBlock(rel);
             for (int i = stored; i < stored + n; i++) {
@@ -121,7 +121,7 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
                 page::TouchOnCommit(map, head.priority, block, bound);
             }
             // If the rows went behind the tail after all: who sends after we have answered lies behind us.
-            page::MoveTail(map, last_block, 0, 0);
+            if (last_block != aimed) page::MoveTail(map, last_block, 0, 0);
             stored += n;
         }
         for (int i = 0; i < chunk; i++) heap_freetuple(tuples[i]);

@@ -50,7 +50,7 @@ PGQUEUE_FUNCTION(pgqueue_on_insert) {
                     errmsg("rows can't be inserted into the table \"%s\" of a queue",
                            RelationGetRelationName(data->tg_relation)),
                     errhint("Use queue.send or queue.send_batch.")));
-    PG_RETURN_NULL();
+    return PointerGetDatum(nullptr);
 }
 
 PGQUEUE_FUNCTION(pgqueue_on_update) {
@@ -88,12 +88,12 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
 PGQUEUE_FUNCTION(pgqueue_on_change) {
     TriggerData* data = Called(fcinfo);
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
-    if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) PG_RETURN_NULL();
+    if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
     const RowHead* head = HeadOf(row->t_data);
     const page::SegmentRef map = page::Attach(data->tg_relation, true);
     const BlockNumber block = ItemPointerGetBlockNumber(&row->t_self);
     page::ReserveTouches(1);
     page::MakeRoom(map, page::BandFor(map, head->priority), block);
     page::TouchOnCommit(map, head->priority, block, page::BoundOf(head->vt));
-    PG_RETURN_NULL();
+    return PointerGetDatum(nullptr);
 }

@@ -85,12 +85,27 @@ int BandFor(const SegmentRef& ref, int32 priority);
 
 // The first page or coarse range at or after `from` whose bound has come.
 Find FindDue(const SegmentRef& ref, int band, BlockNumber from, Bound now, Range* range);
-// The word of one page; call with the page locked. Nothing where stale or coarse.
-std::optional<uint64> LoadWord(const SegmentRef& ref, int band, BlockNumber block);
 // Replaces `word`, as loaded before the look, by `bound`; does nothing if it changed since.
 void Publish(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Bound bound);
 // The same for a coarse range that was scanned from its start to its end.
 void PublishRange(const SegmentRef& ref, int band, const Range& range, Bound bound);
+// Where a look at a page may begin: everything before `off` was not deliverable at an earlier look, nor will be before
+// `due`.
+struct Start {
+    OffsetNumber off = FirstOffsetNumber;
+    Bound due = kNever;
+};
+// The page's word and the start that goes with it; call with the page locked exclusively. A start is void once the word
+// has changed or its due has come. Nothing where stale or coarse.
+struct PageLook {
+    uint64 word = 0;
+    Start start;
+};
+inline constexpr Bound kStartReach = Bound{1} << 30;  // ticks; no start's due is farther ahead
+std::optional<PageLook> BeginLook(const SegmentRef& ref, int band, BlockNumber block, Bound now);
+// After a look that ended before the page's end: the next one may begin there. Call before the page is unlocked.
+void LeaveStart(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Start start);
+
 // Makes the nodes for a page, evicting idle segments for room; where that fails the range stays coarse.
 void MakeRoom(const SegmentRef& ref, int band, BlockNumber block);
 
@@ -107,7 +122,8 @@ Bound NextDue(const SegmentRef& ref);
 inline constexpr int kEmptyPageRoom = BLCKSZ - SizeOfPageHeaderData;
 struct TailSpace {
     BlockNumber block = InvalidBlockNumber;
-    int count = 0;  // rows of the request that fit; 0: the table must be extended, or the tail is unknown
+    int count =
+        0;  // rows of the request that fit; 0: the table must be extended behind `block`, or the tail is unknown
 };
 // Reserves room on one page for as many of the rows as fit, at least one. Sizes in bytes as heap rows take.
 TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count);
