@@ -141,6 +141,5 @@ RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pg
 CREATE VIEW queue.metrics AS
 SELECT q.queue_name, m.ready, m.in_flight, m.delayed, m.sent_total, m.deleted_total, m.archived_total, m.oldest_age,
        m.newest_age, q.paused, m.table_bytes, m.segments
-FROM queue.queues q, LATERAL queue.measure(q.queue_name) m
-WHERE pg_catalog.has_table_privilege(pg_catalog.format('queue.%I', 'q_' || q.queue_name), 'SELECT');
+FROM queue.queues q CROSS JOIN LATERAL queue.measure(q.queue_name) m;
 GRANT SELECT ON queue.metrics TO PUBLIC;

@@ -22,6 +22,13 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
     auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
 
+    // No row for a queue that is gone, or that the role may not look at: the view shows the others.
+    const Oid relation = get_relname_relid(parent, get_namespace_oid(kSchema, false));
+    Relation locked = OidIsValid(relation) ? try_relation_open(relation, AccessShareLock) : nullptr;
+    if (locked == nullptr) PG_RETURN_NULL();
+    relation_close(locked, NoLock);
+    if (pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) != ACLCHECK_OK) PG_RETURN_NULL();
+
     pg::Spi spi;
     const char* sql = psprintf(
         "WITH rows AS (SELECT count(*) FILTER (WHERE vt <= now.at) AS ready, "
