@@ -63,6 +63,17 @@ scratch_dir() { # NAME
     die "no temporary directory that ${server_user:-the current user} can write to"
 }
 
+# The sources as an archive on stdout: what git knows or would add, as it is now; without git all but what was built.
+tree() {
+    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+            [ ! -e "$file" ] || printf '%s\0' "$file"
+        done | tar -cf - --null -T -
+    else
+        tar -cf - --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' .
+    fi
+}
+
 # The private installation: DESTDIR of an install, filled up with copies of the programs, which find everything else
 # relative to where they are, and links to the rest.
 install_into() { # DIR
