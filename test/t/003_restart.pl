@@ -47,7 +47,7 @@ my $before = sql($node, $rows);
 
 $node->restart;
 
-is(sql($node, $rows), $before, 'leases, delays and receipts are as they were');
+same_lines(sql($node, $rows), $before, 'leases, delays and receipts are as they were');
 is(sql($node, 'SELECT * FROM queue.queues ORDER BY 1'), $settings, 'settings too');
 
 # The first read touches a page or two and the catalogs, not the backlog: hardly more than one from a queue of one message.
@@ -63,7 +63,7 @@ cmp_ok($large, '<', $small + 50, "the first read touched $large buffers, of a sm
 
 my @left = drain($node, 'q', 500);
 is("@left[0, 1, -1]", '602 603 20000', 'the backlog is read from its oldest message to its newest');
-is(join(' ', sort { $a <=> $b } @left), join(' ', @left), 'in order');
+same_lines(join("\n", @left), join("\n", sort { $a <=> $b } @left), 'in order');
 is(scalar @left, 20000 - 601, 'and whole');
 is( sql($node, 'SELECT count(*) FROM queue.q_q'), 111,
     'what is leased or delayed is left');
@@ -99,7 +99,7 @@ my $urgent = sql($node, "SELECT queue.send('prio', '\"urgent\"', priority => 9)"
 is($left[0], $urgent, 'what is urgent comes first after a restart too');
 for my $range ([ 1, 2000 ], [ 2001, 3000 ], [ 3001, 4000 ]) {
     my ($first, $last) = @$range;
-    is(join(' ', grep { $_ >= $first && $_ <= $last } @left), join(' ', $first .. $last), "$first to $last in order");
+    same_lines(join("\n", grep { $_ >= $first && $_ <= $last } @left), join("\n", $first .. $last), "$first to $last in order");
 }
 is(scalar @left, 4001, 'and nothing else');
 
