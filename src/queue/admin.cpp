@@ -314,7 +314,7 @@ bool SetPaused(const char* name, bool paused) {
 void GrantOrRevoke(Grant what, const char* name, const char* role, const char* privilege) {
     CheckName(name);
     const Names names = NamesOf(name);
-    if (!OidIsValid(names.parent_oid)) OwnedQueue(name);  // raises
+    OwnedQueue(name);
     const char* on_queue = nullptr;
     const char* on_archive = nullptr;
     if (strcmp(privilege, "send") == 0) {
@@ -332,7 +332,7 @@ void GrantOrRevoke(Grant what, const char* name, const char* role, const char* p
     const char* verb = what == Grant::kGrant ? "GRANT" : "REVOKE";
     const char* to = what == Grant::kGrant ? "TO" : "FROM";
     const char* grantee = strcmp(role, "public") == 0 ? "PUBLIC" : quote_identifier(role);
-    pg::Spi spi;  // as the caller, who must own the tables or hold the grant option
+    pg::Spi spi;  // as the caller
     spi.Run(psprintf("%s %s ON %s %s %s", verb, on_queue, names.parent, to, grantee));
     if (on_archive != nullptr) spi.Run(psprintf("%s %s ON %s %s %s", verb, on_archive, names.archive, to, grantee));
 }

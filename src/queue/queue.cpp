@@ -299,7 +299,7 @@ void CheckPrivileges(Queue* queue, AclMode wanted) {
     }
     if ((queue->acl & wanted) == wanted) return;
     const AclMode missing = wanted & ~queue->acl;
-    const char* privilege = missing & ACL_INSERT ? "send" : missing & ACL_SELECT ? "monitor" : "consume";
+    const char* privilege = missing & ACL_INSERT ? "send" : missing & (ACL_UPDATE | ACL_DELETE) ? "consume" : "monitor";
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for queue %s", queue->name),
                     errhint("The owner can allow it: queue.grant('%s', '%s', '%s').", queue->name,
                             GetUserNameFromId(role, true), privilege)));
