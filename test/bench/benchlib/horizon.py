@@ -135,8 +135,11 @@ def summarize(run, latencies, epoch):
         if at > run.seconds - run.window:
             last.extend(values)
     run.last_p99 = percentile(sorted(last), 0.99)
-    rates_last = [rate for t, rate in run.rate if t > run.seconds - run.window]
-    run.last_rate = sum(rates_last) / len(rates_last) if rates_last else 0.0
+    # The last progress line may be missing.
+    rates_last = [rate for t, rate in run.rate if t >= run.seconds - run.window]
+    if not rates_last:
+        raise BenchError(f"{run.contestant} gave no rates at the end of the run")
+    run.last_rate = sum(rates_last) / len(rates_last)
 
 
 def run_horizon(runner, names, seconds, free_seconds):

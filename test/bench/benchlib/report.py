@@ -124,6 +124,8 @@ def latency(paper, found):
             cells = "".join(f"{values[min(len(values) - 1, int(len(values) * q))]:>9.3f}"
                             for q in (.5, .9, .99, .999, 1))
             paper.add(f"  {f'{p.label}, {what}':<42}{cells}", "32")
+    if any(p.after_commit[0] < 0 for p in found.probes):
+        paper.add("    below zero: the reader had the row before the sender heard that it had committed")
     if found.saturated:
         paper.add(f"    full load is {found.saturated:,.0f} messages/s sent, read and acked on another"
                   f" queue of the server, 16 clients")
