@@ -15,6 +15,7 @@ struct Touch {
     Bound bound;
     int rows;
     bool wake_all;
+    int level;  // on abort: the savepoint depth to which it belongs now
 };
 
 struct Held {
@@ -29,7 +30,8 @@ constexpr std::size_t kMaxTouches = 4096;
 constexpr int kMaxWakes = 16;
 
 struct State {
-    pg::TopVector<Touch> touches;
+    pg::TopVector<Touch> touches;  // on commit
+    pg::TopVector<Touch> deletes;  // on abort
     pg::TopVector<Held> held;
     SegmentRef waiting;
 };
@@ -37,7 +39,7 @@ struct State {
 State* state;
 
 bool SameTarget(const Touch& a, const Touch& b) {
-    return a.ref.key == b.ref.key && a.priority == b.priority && !a.wake_all && !b.wake_all;
+    return a.ref.key == b.ref.key && a.priority == b.priority && a.level == b.level && !a.wake_all && !b.wake_all;
 }
 
 void Join(Touch* into, const Touch& from) {
@@ -48,25 +50,40 @@ void Join(Touch* into, const Touch& from) {
 }
 
 // Joins the runs of each segment and priority.
-void Coarsen() {
-    auto& touches = state->touches;
+void Coarsen(pg::TopVector<Touch>* touches) {
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < touches.size(); i++) {
+    for (std::size_t i = 0; i < touches->size(); i++) {
         std::size_t j = 0;
-        while (j < kept && !SameTarget(touches[j], touches[i])) j++;
+        while (j < kept && !SameTarget((*touches)[j], (*touches)[i])) j++;
         if (j < kept)
-            Join(&touches[j], touches[i]);
+            Join(&(*touches)[j], (*touches)[i]);
         else
-            touches[kept++] = touches[i];
+            (*touches)[kept++] = (*touches)[i];
     }
-    touches.resize(kept);
+    touches->resize(kept);
 }
 
-void ApplyTouches() {
-    for (const Touch& touch : state->touches) {
-        if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
-        Wake(touch.ref, touch.wake_all ? std::numeric_limits<int>::max() : std::min(touch.rows, kMaxWakes));
+void Reserve(pg::TopVector<Touch>* touches, int n) {
+    if (touches->size() + n > kMaxTouches) Coarsen(touches);
+    if (touches->capacity() < touches->size() + n) touches->reserve(2 * (touches->size() + n));
+}
+
+void Note(pg::TopVector<Touch>* touches, const Touch& touch) {
+    if (!touches->empty()) {
+        Touch& last = touches->back();
+        if (SameTarget(last, touch) && uint64{touch.first} + 1 >= last.first && touch.first <= uint64{last.last} + 1) {
+            Join(&last, touch);
+            last.ref = touch.ref;
+            return;
+        }
     }
+    Assert(touches->size() < touches->capacity());
+    touches->push_back(touch);
+}
+
+void Apply(const Touch& touch) {
+    if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
+    Wake(touch.ref, touch.wake_all ? std::numeric_limits<int>::max() : std::min(touch.rows, kMaxWakes));
 }
 
 void GiveBack(const Held& held) {
@@ -99,43 +116,52 @@ void Forget(V* vector) {
 void OnTransactionEnd(XactEvent event, void*) {
     switch (event) {
         case XACT_EVENT_COMMIT:
-            if (!state->touches.empty()) ApplyTouches();
+            for (const Touch& touch : state->touches) Apply(touch);
             break;
         case XACT_EVENT_PREPARE:
             // Readers find the rows in progress and look again until COMMIT PREPARED, which runs no callback of ours.
             // The leases stay until they run out.
-            ApplyTouches();
+            for (const Touch& touch : state->touches) Apply(touch);
             break;
         case XACT_EVENT_ABORT:
             for (const Held& held : state->held) GiveBack(held);
+            for (const Touch& touch : state->deletes) Apply(touch);
             PassOnWait();
             break;
         default:
             return;
     }
     Forget(&state->touches);
+    Forget(&state->deletes);
     Forget(&state->held);
+}
+
+// What belongs to the savepoint moves up when it is released; when it is rolled back, it is undone and forgotten.
+template <class T>
+void EndLevel(pg::TopVector<T>* items, int level, bool aborted, void (*undo)(const T&)) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < items->size(); i++) {
+        T& item = (*items)[i];
+        if (item.level >= level) {
+            if (aborted) {
+                undo(item);
+                continue;
+            }
+            item.level = level - 1;
+        }
+        if (kept != i) (*items)[kept] = item;
+        kept++;
+    }
+    items->resize(kept);
 }
 
 void OnSavepointEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
     if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB) return;
     if (event == SUBXACT_EVENT_ABORT_SUB) PassOnWait();
-    auto& held = state->held;
-    if (held.empty()) return;
     const int level = GetCurrentTransactionNestLevel();
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < held.size(); i++) {
-        if (held[i].level >= level) {
-            if (event == SUBXACT_EVENT_ABORT_SUB) {
-                GiveBack(held[i]);
-                continue;
-            }
-            held[i].level = level - 1;
-        }
-        if (kept != i) held[kept] = held[i];
-        kept++;
-    }
-    held.resize(kept);
+    const bool aborted = event == SUBXACT_EVENT_ABORT_SUB;
+    EndLevel(&state->held, level, aborted, GiveBack);
+    EndLevel(&state->deletes, level, aborted, Apply);
 }
 
 Held* FindHeld(const LeaseKey& lease) {
@@ -153,9 +179,8 @@ void InitTransactions() {
 }
 
 void ReserveTouches(int n) {
-    auto& touches = state->touches;
-    if (touches.size() + n > kMaxTouches) Coarsen();
-    if (touches.capacity() < touches.size() + n) touches.reserve(2 * (touches.size() + n));
+    Reserve(&state->touches, n);
+    Reserve(&state->deletes, n);
 }
 
 void ReserveLeases(int n) {
@@ -164,18 +189,11 @@ void ReserveLeases(int n) {
 }
 
 void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound) {
-    const Touch touch{ref, priority, block, block, bound, 1, false};
-    auto& touches = state->touches;
-    if (!touches.empty()) {
-        Touch& last = touches.back();
-        if (SameTarget(last, touch) && uint64{block} + 1 >= last.first && block <= uint64{last.last} + 1) {
-            Join(&last, touch);
-            last.ref = ref;
-            return;
-        }
-    }
-    Assert(touches.size() < touches.capacity());
-    touches.push_back(touch);
+    Note(&state->touches, {ref, priority, block, block, bound, 1, false, 0});
+}
+
+void TouchOnAbort(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound) {
+    Note(&state->deletes, {ref, priority, block, block, bound, 1, false, GetCurrentTransactionNestLevel()});
 }
 
 void ShowOwnTouches(const SegmentRef& ref) {
@@ -186,7 +204,7 @@ void ShowOwnTouches(const SegmentRef& ref) {
 
 void WakeAllOnCommit(const SegmentRef& ref) {
     ReserveTouches(1);
-    state->touches.push_back({ref, 0, 0, 0, kNever, 1, true});
+    state->touches.push_back({ref, 0, 0, 0, kNever, 1, true, 0});
 }
 
 void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, TimestampTz free_at) {

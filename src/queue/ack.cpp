@@ -157,6 +157,8 @@ bool Acker::Ack(const MessageId& id) {
             if (!page::MoveHeldLease(lease, head->vt))
                 page::HoldLease(map, head->priority, LeaseOf(map, head, tid), old_vt);
         }
+        page::ReserveTouches(1);
+        const int32 priority = head->priority;
         HeapTuple copy = archive_ != nullptr ? heap_copytuple(&row.tuple) : nullptr;
         guard.Unlock();  // the pin stays: the line pointer can't be given to another row
 
@@ -166,6 +168,7 @@ bool Acker::Ack(const MessageId& id) {
         TM_FailureData failure;
         switch (heap_delete(rel_, &tid, GetCurrentCommandId(true), InvalidSnapshot, ours, &failure, false)) {
             case TM_Ok:
+                page::TouchOnAbort(map, priority, ItemPointerGetBlockNumber(&tid), page::BoundOf(old_vt));
                 if (copy != nullptr) Archive(copy);
                 return true;
             case TM_SelfModified:

@@ -148,6 +148,9 @@ void CheckColumns(Relation rel) {
         if (attribute->attnotnull)
             RaiseLayout(rel, psprintf("column \"%s\" is NOT NULL", NameStr(attribute->attname)),
                         "queue.send leaves columns that it doesn't know NULL: drop the constraint.");
+        if (attribute->atthasdef && attribute->attgenerated == '\0')
+            RaiseLayout(rel, psprintf("column \"%s\" has a default", NameStr(attribute->attname)),
+                        "queue.send leaves columns that it doesn't know NULL: drop the default.");
         if (attribute->attgenerated != '\0')
             RaiseLayout(rel, psprintf("column \"%s\" is generated", NameStr(attribute->attname)),
                         "A lease changes rows in place and would not compute it: drop the column.");
@@ -216,6 +219,8 @@ void CheckLayout(Relation rel, Queue* queue) {
     if (rel->rd_rel->relrowsecurity)
         RaiseLayout(rel, "it has row-level security, which the queue's functions can't honour",
                     "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.");
+    if (rel->rd_rules != nullptr)
+        RaiseLayout(rel, "it has rules, which the queue's functions would pass by", "Drop the rules.");
     CheckColumns(rel);
     CheckIndexes(rel, queue);
     CheckTriggers(rel);

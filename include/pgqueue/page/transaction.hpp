@@ -13,11 +13,14 @@ namespace pgqueue::page {
 void InitTransactions();
 
 // Reserve before the row is written; may raise.
-void ReserveTouches(int n);
+void ReserveTouches(int n);  // of either kind
 void ReserveLeases(int n);
 
 // Rows of that priority on `block` become deliverable at `bound` if this transaction commits. Needs a reservation.
 void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound);
+// The row on `block` was deleted by this transaction: if that is rolled back, it is deliverable at `bound` again. Needs
+// a reservation.
+void TouchOnAbort(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound);
 // A transaction reads its own messages: lowers what it has touched on this segment so far. Commit lowers it again,
 // since others may look in between and find the rows still in progress.
 void ShowOwnTouches(const SegmentRef& ref);
