@@ -1,0 +1,167 @@
+#include "chaos.hpp"
+
+#include <stdexcept>
+
+namespace torture {
+
+using support::Conn;
+using support::ConnectionLost;
+using support::Now;
+using support::SqlError;
+
+namespace {
+
+constexpr double kPatience = 180;  // seconds until a server that doesn't come back is a failure
+
+}  // namespace
+
+Conn& Chaos::Db() {
+    if (!conn_) conn_ = std::make_unique<Conn>(Conn::Within(kPatience, shared_.conninfo, "torture chaos"));
+    return *conn_;
+}
+
+int Chaos::AnyPid() {
+    const auto last = static_cast<std::int64_t>(shared_.pids.size()) - 1;
+    return shared_.pids[static_cast<std::size_t>(rng_.Between(0, last))];
+}
+
+void Chaos::Run() {
+    Nanos next_crash = Now() + support::FromSeconds(rng_.Uniform(3, 7));
+    while (!shared_.stop) {
+        support::Pause(rng_.Between(10, 300) * support::kMillisecond);
+        if (server_ != nullptr && Now() > next_crash && !shared_.stop) {
+            CrashServer();
+            next_crash = Now() + support::FromSeconds(rng_.Uniform(4, 15));
+            continue;
+        }
+        const int pid = AnyPid();
+        if (pid == 0) continue;
+        try {
+            if (rng_.Chance(0.6))
+                Terminate(pid);
+            else
+                Cancel(pid);
+        } catch (const ConnectionLost&) {
+            conn_.reset();
+        }
+    }
+}
+
+void Chaos::Terminate(int pid) {
+    Conn& conn = Db();
+    journal_.kills.push_back({pid, Now()});
+    const auto rows = conn.Query("SELECT pg_terminate_backend($1)", {std::to_string(pid)});
+    if (rows.Bool(0, 0))
+        ++tally_.events["backends terminated"];
+    else
+        journal_.kills.pop_back();
+}
+
+void Chaos::Cancel(int pid) {
+    Db().Query("SELECT pg_cancel_backend($1)", {std::to_string(pid)});
+    ++tally_.events["statements cancelled, if there was one"];
+}
+
+// SIGKILL for a backend makes the server throw out everybody and recover. True when that has begun.
+bool Chaos::KillOne() {
+    const int pid = AnyPid();
+    if (pid == 0 || !server_->KillBackend(pid)) return false;
+    // Our own connection breaks when the server has noticed. A backend that had just ended kills nobody.
+    const Nanos deadline = Now() + 10 * support::kSecond;
+    while (Now() < deadline) {
+        try {
+            Db().Exec("SELECT 1");
+        } catch (const ConnectionLost&) {
+            conn_.reset();
+            return true;
+        }
+        support::Pause(support::kMillisecond);
+    }
+    return false;
+}
+
+void Chaos::CrashServer() {
+    try {
+        Db();
+    } catch (const ConnectionLost&) {
+        journal_.troubles.emplace_back("no connection before a crash");
+        return;
+    }
+    const Nanos req = Now();
+    const bool immediate = rng_.Chance(0.5);
+    if (immediate) {
+        if (!server_->Restart()) journal_.troubles.emplace_back("pg_ctl restart -m immediate failed");
+        conn_.reset();
+        ++tally_.events["immediate shutdowns and restarts"];
+    } else {
+        ++tally_.events[KillOne() ? "crash restarts after SIGKILL of a backend" : "SIGKILLs that came too late"];
+    }
+    try {
+        Db();
+    } catch (const ConnectionLost& error) {
+        journal_.troubles.push_back(std::string("the server did not come back: ") + error.what());
+        shared_.stop = true;
+    }
+    journal_.crashes.push_back({req, Now()});
+}
+
+void Resolver::Run() {
+    while (!shared_.workers_gone) {
+        support::Pause(rng_.Between(5, 60) * support::kMillisecond);
+        std::uint32_t gid = 0;
+        {
+            const std::lock_guard lock(shared_.mutex);
+            if (shared_.gids.empty() || (shared_.gids.size() < 8 && rng_.Chance(0.5))) continue;
+            const auto at = rng_.Between(0, static_cast<std::int64_t>(shared_.gids.size()) - 1);
+            gid = shared_.gids[static_cast<std::size_t>(at)];
+            shared_.gids.erase(shared_.gids.begin() + at);
+        }
+        Resolve(gid, false);
+    }
+}
+
+void Resolver::Finish() {
+    // The workers are gone: no lock needed.
+    for (const std::uint32_t gid : shared_.gids) Resolve(gid, false);
+    for (const std::uint32_t gid : shared_.doubts) Resolve(gid, true);
+    shared_.gids.clear();
+    shared_.doubts.clear();
+}
+
+void Resolver::Resolve(std::uint32_t gid, bool doubtful) {
+    const bool commit = rng_.Chance(0.6);
+    const std::string sql =
+        std::string(commit ? "COMMIT" : "ROLLBACK") + " PREPARED 'torture " + std::to_string(gid) + "'";
+    const Nanos req = Now();
+    bool tried = false;
+    for (;;) {
+        try {
+            if (!conn_) conn_ = std::make_unique<Conn>(Conn::Within(kPatience, shared_.conninfo, "torture resolver"));
+            conn_->Exec(sql);
+            journal_.resolutions.push_back(
+                {gid, commit ? Outcome::kCommitted : Outcome::kRolledBack, true, req, Now()});
+            ++tally_.events[commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED"];
+            return;
+        } catch (const ConnectionLost&) {
+            const bool connected = conn_ != nullptr;
+            conn_.reset();
+            if (!connected) {
+                journal_.troubles.emplace_back("no connection for " + sql);
+                return;
+            }
+            tried = true;
+        } catch (const SqlError& error) {
+            // No such transaction: an earlier try, whose answer was lost, has done it; or there never was one.
+            if (error.State() == "42704" && (tried || doubtful)) {
+                journal_.resolutions.push_back(
+                    {gid, commit && tried ? Outcome::kCommitted : Outcome::kRolledBack, tried, req, Now()});
+                return;
+            }
+            journal_.troubles.push_back(sql + ": " + error.State() + " " + error.what());
+            journal_.resolutions.push_back({gid, Outcome::kRolledBack, false, req, Now()});
+            return;
+        }
+    }
+}
+
+}  // namespace torture

@@ -1,0 +1,91 @@
+// Proves a journal right, or says where it can't be. Only what the interface promises is held against the server:
+//
+// - A message that a committed transaction sent is delivered until somebody's committed ack (delete, archive, pop,
+// plain
+//   DELETE) removes it, once; one of a rolled-back transaction never is. Where the answer to COMMIT was lost, either
+//   is right, but for the whole transaction alike.
+// - From the arrival of a read's answer a lease excludes all others, until its vt (by the server's answer, less a
+// margin
+//   for the clocks), or until somebody asks for a set_vt or nack that matches it, or for the end of the transaction
+//   that read it other than by COMMIT. An ack, rolled back or not, gives nobody else the message.
+// - A crash may forget leases, nacks and set_vts that were not flushed. Flushed is what was answered before a COMMIT
+//   on a logged table was asked for that was itself answered before the blow: those have to be there afterwards.
+// - Outcomes that the client could not see (a connection cut or killed) excuse exactly what they can explain.
+#pragma once
+
+#include "journal.hpp"
+
+#include <string>
+#include <vector>
+
+namespace torture {
+
+enum class Fault : std::uint8_t {
+    kLost,                 // committed, never acked, and gone
+    kCameBack,             // delivered or seen again after a committed ack
+    kPhantom,              // from a transaction that was rolled back, or from nobody
+    kUncommitted,          // seen by others before its COMMIT was asked for
+    kTwoHolders,           // leased to two at once
+    kDeliveredWhileAcked,  // leased to somebody while another one's ack was in progress
+    kEarly,                // before the end of a delay, nack or set_vt
+    kDamaged,              // not the bytes, headers or priority that were sent
+    kMixedUp,              // under another id or in another queue than the send was told
+    kDuplicated,           // one send, two messages
+    kIdRepeated,           //
+    kReceiptRepeated,      //
+    kReceiptRange,         // not in 1 .. 2^53 - 1
+    kReceiptChanged,       // by a heartbeat
+    kReadCount,            // read_ct did not grow from one lease to the next
+    kReadCountTooHigh,     // more than anybody read it
+    kStaleAccepted,        // an ack, nack or set_vt with the receipt of an earlier lease
+    kValidRefused,         // one with the receipt of a lease that held
+    kAckedTwice,           // two acks of one message, both committed
+    kActedOnGone,          // nack, set_vt or ack of a message that had been removed
+    kStuck,                // in the table, due, and never handed out
+    kArchive,              // a row too many, too few, or from nowhere
+    kTorn,                 // a transaction half committed
+    kWrongTimes,           // the row's own times contradict the call
+    kConnection,           // broken by nobody we know of
+    kTrouble,              // wrong at first sight
+    kCount
+};
+
+const char* Name(Fault fault);
+
+struct Violation {
+    Fault fault;
+    std::string text;
+};
+
+// What has to be remembered from one journal to the next.
+struct History {
+    std::vector<std::vector<bool>> ids;  // by queue: committed ids
+    std::vector<std::int64_t> receipts;  // sorted
+};
+
+// How often each rule had something to say: a check that never applied proves nothing.
+struct Coverage {
+    std::uint64_t sends_committed = 0, sends_rolled_back = 0, sends_unknown = 0;
+    std::uint64_t leases = 0;             // deliveries by read
+    std::uint64_t exclusive = 0;          // of these with a time in which they were certainly exclusive
+    std::uint64_t released = 0;           // given back by a rollback, a kill, a crash
+    std::uint64_t kept_over_crash = 0;    // leases that had to survive a crash
+    std::uint64_t redelivered = 0;        // second and later deliveries
+    std::uint64_t stale_refused = 0;      // acts with an old receipt, refused as they should be
+    std::uint64_t acked = 0;              // committed removals
+    std::uint64_t acks_rolled_back = 0;   //
+    std::uint64_t vanished_unlogged = 0;  // emptied by a crash, as unlogged tables are
+    std::uint64_t unknown_txs = 0;        //
+
+    void Add(const Coverage& other);
+};
+
+struct Verdict {
+    std::vector<Violation> violations;
+    Coverage coverage;
+};
+
+// Adds to `history`. The journal's sends learn their ids where the deliveries tell them.
+Verdict Check(Journal& journal, History& history);
+
+}  // namespace torture

@@ -1,0 +1,163 @@
+// What the clients saw, as they saw it. Every record says when a request left (req) and when its answer had arrived
+// (resp), by CLOCK_MONOTONIC; what happened in the server happened in between. Records are plain values, so that the
+// self-test can write journals that no server would.
+//
+// Every operation belongs to a transaction. A statement outside of BEGIN has one of its own; a savepoint's work is a
+// transaction with a parent.
+#pragma once
+
+#include "../support/clock.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace torture {
+
+using support::Nanos;
+
+constexpr Nanos kNever = INT64_MAX;
+
+using TxId = std::uint32_t;
+constexpr TxId kNoTx = UINT32_MAX;
+
+enum class Outcome : std::uint8_t {
+    kFollows,     // a released savepoint: as its parent
+    kCommitted,   // and acknowledged
+    kRolledBack,  // certainly
+    kUnknown,     // the connection broke before the answer to COMMIT
+};
+
+struct Tx {
+    TxId parent = kNoTx;
+    std::uint32_t conn = 0;
+    std::uint32_t gid = 0;  // of PREPARE TRANSACTION; 0: none
+    Outcome outcome = Outcome::kFollows;
+    bool lost = false;  // the connection broke: the server may have rolled it back since then, on its own
+    Nanos begin = 0;
+    Nanos end_req = kNever;  // COMMIT, ROLLBACK (TO), COMMIT PREPARED, or the statement that failed
+    Nanos end_resp = kNever;
+};
+
+struct Send {
+    std::uint64_t uid;
+    std::int64_t msg_id;  // 0: the answer was lost
+    TxId tx;
+    std::uint16_t queue;
+    Nanos req, resp;
+    Nanos due;  // not to be delivered before; 0: at once
+};
+
+enum class TakeKind : std::uint8_t { kRead, kPop, kPeek };
+
+// A message in a client's hands.
+struct Take {
+    std::uint64_t uid;  // 0: the payload was unreadable
+    std::int64_t msg_id;
+    std::int64_t receipt;
+    std::int32_t read_ct;
+    TxId tx;
+    std::uint16_t queue;
+    TakeKind kind;
+    bool intact;    // payload, headers and priority are what was sent
+    bool times_ok;  // the lease was taken while we asked, for as long as we asked
+    Nanos req, resp;
+    Nanos until;  // the lease's end, by the server's answer
+};
+
+enum class ActKind : std::uint8_t { kDelete, kArchive, kSqlDelete, kNack, kSetVt };
+enum class Answer : std::uint8_t { kYes, kNo, kUnknown };
+
+inline bool Removes(ActKind kind) { return kind != ActKind::kNack && kind != ActKind::kSetVt; }
+
+// One message of an ack, nack or set_vt.
+struct Act {
+    std::int64_t msg_id;
+    std::int64_t receipt;      // named in the call; 0: none
+    std::int64_t got_receipt;  // in the row that set_vt answered; 0: none
+    TxId tx;
+    std::uint16_t queue;
+    ActKind kind;
+    Answer answer;
+    Nanos req, resp;
+    Nanos until;  // nack, set_vt: not to be delivered before; 0: no promise
+};
+
+// A read or pop whose answer was never seen. It may have taken leases; a committed pop may have removed `qty` messages.
+struct Blind {
+    TxId tx;
+    std::uint16_t queue;
+    bool removes;
+    std::int64_t qty;
+    Nanos req;
+};
+
+enum class Ending : std::uint8_t { kClosed, kLost, kCut };
+
+struct Connection {
+    int pid;
+    Ending ending = Ending::kClosed;
+    Nanos opened = 0;  // before the attempt
+    Nanos ended = kNever;
+};
+
+// Somebody told the server to end a backend.
+struct Kill {
+    int pid;
+    Nanos req;
+};
+
+// From before the blow until the server answers again.
+struct Crash {
+    Nanos req, end;
+};
+
+// COMMIT PREPARED or ROLLBACK PREPARED, by whoever got round to it.
+struct Resolution {
+    std::uint32_t gid;
+    Outcome outcome;
+    bool existed;  // false: the PREPARE never happened
+    Nanos req, resp;
+};
+
+struct ArchiveRow {
+    std::uint64_t uid;
+    std::int64_t msg_id;
+    std::uint16_t queue;
+    bool intact;
+};
+
+// Still in the table when everything had been drained.
+struct Leftover {
+    std::int64_t msg_id;
+    std::uint16_t queue;
+};
+
+struct Queue {
+    std::string name;
+    bool unlogged = false;
+};
+
+struct Journal {
+    std::vector<Queue> queues;
+    Nanos margin = 0;             // how far our idea of the server's clock may be off
+    std::uint64_t first_uid = 1;  // smaller ones belong to earlier rounds
+
+    std::vector<Connection> conns;
+    std::vector<Tx> txs;
+    std::vector<Send> sends;
+    std::vector<Take> takes;
+    std::vector<Act> acts;
+    std::vector<Blind> blinds;
+    std::vector<Kill> kills;
+    std::vector<Crash> crashes;
+    std::vector<Resolution> resolutions;
+    std::vector<ArchiveRow> archived;
+    std::vector<Leftover> leftovers;
+    std::vector<std::string> troubles;  // wrong at first sight: an internal error, an impossible answer
+
+    // Takes over another journal's records; `other` is empty afterwards.
+    void Absorb(Journal& other);
+};
+
+}  // namespace torture

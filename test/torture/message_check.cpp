@@ -1,0 +1,373 @@
+#include "message_check.hpp"
+
+#include <algorithm>
+
+namespace torture {
+
+namespace {
+
+// No lease, nack or set_vt of the torture program lasts longer, so older ones can't matter.
+constexpr Nanos kLongestHold = 20 * support::kSecond;
+
+// Within [from, to] of a sorted list?
+bool AnyWithin(const std::vector<Nanos>& sorted, Nanos from, Nanos to) {
+    const auto first = std::lower_bound(sorted.begin(), sorted.end(), from);
+    return first != sorted.end() && *first <= to;
+}
+
+}  // namespace
+
+const Send* Context::SendOf(std::uint64_t uid) const {
+    if (uid < journal.first_uid || uid - journal.first_uid >= send_of.size()) return nullptr;
+    return send_of[uid - journal.first_uid];
+}
+
+void MessageCheck::Run() {
+    CollectRemovals();
+    CollectHolds();
+    for (const Take* take : m_.takes) CheckTake(*take);
+    CheckExclusion();
+    CheckReadCounts();
+    CheckActs();
+    CheckArchive();
+    CheckEnd();
+}
+
+// The send that this message comes from: of those that had this id, the one that wasn't rolled back.
+const Send* MessageCheck::TheSend() const {
+    const Send* best = nullptr;
+    for (const Send* send : m_.sends)
+        if (best == nullptr || c_.fates.Of(best->tx).outcome == Outcome::kRolledBack) best = send;
+    return best;
+}
+
+void MessageCheck::CollectRemovals() {
+    for (const Act* act : m_.acts)
+        if (Removes(act->kind) && act->answer != Answer::kNo)
+            removals_.push_back({nullptr, act, act->tx, act->req, act->resp, act->answer == Answer::kYes,
+                                 act->kind == ActKind::kArchive});
+    for (const Take* take : m_.takes)
+        if (take->kind == TakeKind::kPop)
+            removals_.push_back({take, nullptr, take->tx, take->req, take->resp, true, false});
+}
+
+void MessageCheck::CollectHolds() {
+    const Nanos margin = c_.journal.margin;
+    for (const Take* take : m_.takes) {
+        if (take->kind != TakeKind::kRead) continue;
+        Hold hold{take->req, take->resp, take->until - margin, take->receipt, take, nullptr};
+        const Fate& fate = c_.fates.Of(take->tx);
+        if (fate.outcome != Outcome::kCommitted) {
+            hold.end = std::min(hold.end, fate.end_req);
+            ++c_.coverage.released;
+        }
+        EndByOthers(hold);
+        EndByCrash(hold);
+        ++c_.coverage.leases;
+        if (hold.end > hold.start) ++c_.coverage.exclusive;
+        holds_.push_back(hold);
+    }
+    for (const Act* act : m_.acts) {
+        if (Removes(act->kind) || act->answer != Answer::kYes || act->until == 0) continue;
+        const std::int64_t receipt = act->got_receipt != 0 ? act->got_receipt : act->receipt;
+        Hold hold{act->req, act->resp, act->until - margin, receipt, nullptr, act};
+        EndByOthers(hold);
+        EndByCrash(hold);
+        holds_.push_back(hold);
+    }
+}
+
+// A nack or set_vt that matches may let others have the message as soon as it is asked for, and so may the rollback of
+// the transaction that took the very lease that a nack or set_vt of somebody else changed.
+void MessageCheck::EndByOthers(Hold& hold) {
+    for (const Act* act : m_.acts) {
+        if (Removes(act->kind) || act == hold.act || act->answer == Answer::kNo || act->resp <= hold.req) continue;
+        if (act->receipt == 0 || hold.receipt == 0 || act->receipt == hold.receipt)
+            hold.end = std::min(hold.end, act->req);
+    }
+    if (hold.take != nullptr) return;
+    bool known_lease = false;
+    for (const Take* take : m_.takes) {
+        if (take->kind != TakeKind::kRead) continue;
+        known_lease = known_lease || take->receipt == hold.receipt;
+        const Fate& fate = c_.fates.Of(take->tx);
+        if (fate.outcome != Outcome::kCommitted && fate.end_resp > hold.req &&
+            (hold.receipt == 0 || hold.receipt == take->receipt))
+            hold.end = std::min(hold.end, fate.end_req);
+    }
+    // The lease may be one that we never heard of.
+    if (!known_lease && AnyWithin(c_.blind_reqs[m_.queue], hold.req - kLongestHold, hold.end)) hold.end = hold.start;
+}
+
+void MessageCheck::EndByCrash(Hold& hold) {
+    for (std::size_t i = 0; i < c_.journal.crashes.size(); ++i) {
+        const Crash& crash = c_.journal.crashes[i];
+        if (hold.req >= crash.end || hold.end <= crash.req) continue;
+        if (c_.fates.Flushed(hold.start, Unlogged(), i))
+            ++c_.coverage.kept_over_crash;
+        else
+            hold.end = std::min(hold.end, crash.req);
+    }
+}
+
+// Whether an in-place change made in [req, resp] was certainly still there at `until`.
+bool MessageCheck::SurvivesCrashes(Nanos req, Nanos resp, Nanos until) const {
+    for (std::size_t i = 0; i < c_.journal.crashes.size(); ++i) {
+        const Crash& crash = c_.journal.crashes[i];
+        if (req < crash.end && until > crash.req && !c_.fates.Flushed(resp, Unlogged(), i)) return false;
+    }
+    return true;
+}
+
+void MessageCheck::CheckTake(const Take& take) {
+    if (!take.intact) Report(Fault::kDamaged, "payload, headers or priority are not what was sent");
+    if (!take.times_ok) Report(Fault::kWrongTimes, "vt or last_read_at of the row don't fit the call");
+    if (take.kind == TakeKind::kRead && (take.receipt <= 0 || take.receipt >= (std::int64_t{1} << 53)))
+        Report(Fault::kReceiptRange, "receipt " + std::to_string(take.receipt));
+    CheckOrigin(take);
+    for (const Removal& removal : removals_) {
+        if (!removal.certain || removal.take == &take) continue;
+        const Fate& fate = c_.fates.Of(removal.tx);
+        if (fate.outcome == Outcome::kCommitted && take.req > fate.end_resp) {
+            Report(Fault::kCameBack, "delivered after a committed ack");
+        } else if (take.kind != TakeKind::kPeek && removal.resp <= take.req &&
+                   (fate.outcome == Outcome::kCommitted || take.resp < fate.end_req)) {
+            Report(Fault::kDeliveredWhileAcked, "delivered while an ack was in progress");
+        } else if (fate.outcome == Outcome::kUnknown && take.req > removal.resp && take.kind != TakeKind::kPeek &&
+                   c_.fates.Of(take.tx).root != fate.root) {
+            c_.evidence[fate.root].aborted = "its ack of message " + std::to_string(m_.msg_id) + " had no effect";
+        }
+    }
+}
+
+void MessageCheck::CheckOrigin(const Take& take) {
+    const Send* send = c_.SendOf(take.uid);
+    if (send == nullptr) {
+        if (take.uid == 0) return;  // reported as damaged
+        if (take.uid < c_.journal.first_uid)
+            Report(Fault::kCameBack, "number " + std::to_string(take.uid) + " was acked in an earlier round");
+        else
+            Report(Fault::kPhantom, "number " + std::to_string(take.uid) + " was never sent");
+        return;
+    }
+    if (send->queue != take.queue) Report(Fault::kMixedUp, "sent to another queue");
+    if (send->msg_id != take.msg_id) Report(Fault::kMixedUp, "the send was told id " + std::to_string(send->msg_id));
+    const Fate& sent = c_.fates.Of(send->tx);
+    const Fate& taken = c_.fates.Of(take.tx);
+    if (sent.root != taken.root) {
+        if (sent.outcome == Outcome::kRolledBack)
+            Report(Fault::kPhantom, "its send was rolled back");
+        else if (take.resp < sent.end_req)
+            Report(Fault::kUncommitted, "seen before its COMMIT was asked for");
+        if (sent.outcome == Outcome::kUnknown)
+            c_.evidence[sent.root].committed = "message " + std::to_string(m_.msg_id) + " was delivered";
+    } else if (sent.outcome == Outcome::kRolledBack && take.req > sent.end_resp) {
+        Report(Fault::kPhantom, "its send was rolled back to a savepoint before");
+    }
+    if (send->due == 0 || take.resp >= send->due - c_.journal.margin || take.kind == TakeKind::kPeek) return;
+    const bool hurried = std::any_of(m_.acts.begin(), m_.acts.end(), [&](const Act* act) {
+        return !Removes(act->kind) && act->answer != Answer::kNo && act->req < take.resp;
+    });
+    if (!hurried) Report(Fault::kEarly, "delivered before its delay was over");
+}
+
+void MessageCheck::CheckExclusion() {
+    for (const Hold& hold : holds_) {
+        const Fault fault = hold.take != nullptr ? Fault::kTwoHolders : Fault::kEarly;
+        for (const Take* take : m_.takes) {
+            if (take == hold.take || take->kind == TakeKind::kPeek) continue;
+            if (hold.start <= take->req && take->resp < hold.end)
+                Report(fault, "handed out within somebody else's time");
+        }
+    }
+    // Both certainly in force at one instant, though neither was asked for within the other.
+    for (const Hold& one : holds_)
+        for (const Hold& other : holds_)
+            if (&one != &other && one.take != nullptr && other.take != nullptr && one.start <= other.start &&
+                other.start < one.end && other.start < other.end && other.req < one.start)
+                Report(Fault::kTwoHolders, "two leases held at once");
+}
+
+void MessageCheck::CheckReadCounts() {
+    const auto& blind = c_.blind_reqs[m_.queue];
+    for (const Take* take : m_.takes) {
+        if (take->kind == TakeKind::kPeek) continue;
+        std::int64_t reads = std::lower_bound(blind.begin(), blind.end(), take->resp) - blind.begin();
+        bool again = false;
+        for (const Take* other : m_.takes) {
+            if (other->kind == TakeKind::kPeek) continue;
+            if (other->req < take->resp) ++reads;
+            if (other->resp >= take->req) continue;
+            again = true;
+            // Whether a pop counts as a read is not said.
+            const bool both_read = take->kind == TakeKind::kRead && other->kind == TakeKind::kRead;
+            const bool grown = take->read_ct >= other->read_ct + (both_read ? 1 : 0);
+            if (!grown && SurvivesCrashes(other->req, other->resp, take->resp))
+                Report(Fault::kReadCount,
+                       "read_ct " + std::to_string(take->read_ct) + " after " + std::to_string(other->read_ct));
+        }
+        if (again) ++c_.coverage.redelivered;
+        if (take->read_ct > reads)
+            Report(Fault::kReadCountTooHigh,
+                   "read_ct " + std::to_string(take->read_ct) + " after at most " + std::to_string(reads) + " reads");
+        if (take->kind == TakeKind::kRead && take->read_ct < 1) Report(Fault::kReadCount, "a lease with read_ct 0");
+    }
+}
+
+void MessageCheck::CheckActs() {
+    for (const Act* act : m_.acts) {
+        if (act->answer == Answer::kYes) {
+            if (act->receipt != 0 && act->got_receipt != 0 && act->receipt != act->got_receipt)
+                Report(Fault::kReceiptChanged,
+                       "from " + std::to_string(act->receipt) + " to " + std::to_string(act->got_receipt));
+            for (const Removal& removal : removals_) {
+                const Fate& fate = c_.fates.Of(removal.tx);
+                if (removal.act != act && removal.certain && fate.outcome == Outcome::kCommitted &&
+                    act->req > fate.end_resp)
+                    Report(Fault::kActedOnGone, "an act on it succeeded after a committed ack");
+            }
+            const TxId root = c_.fates.Of(act->tx).root;
+            bool excused = false;
+            for (const Send* send : m_.sends) {
+                const Fate& sent = c_.fates.Of(send->tx);
+                excused =
+                    excused || (sent.root == root ? sent.outcome != Outcome::kRolledBack || act->req < sent.end_resp
+                                                  : sent.outcome != Outcome::kRolledBack && act->resp > sent.end_req);
+            }
+            if (m_.sends.empty())
+                Report(Fault::kPhantom, "an act found a message that nobody sent");
+            else if (!excused)
+                Report(Fault::kUncommitted, "an act found it without a committed send");
+        }
+        if (act->receipt != 0) CheckFence(*act);
+    }
+}
+
+void MessageCheck::CheckFence(const Act& act) {
+    const auto own = std::find_if(m_.takes.begin(), m_.takes.end(), [&](const Take* take) {
+        return take->kind == TakeKind::kRead && take->receipt == act.receipt;
+    });
+    if (own == m_.takes.end()) return;
+    bool superseded = false;
+    for (const Take* take : m_.takes)
+        superseded = superseded || (take->kind == TakeKind::kRead && take->req > (*own)->resp && take->resp < act.req &&
+                                    SurvivesCrashes(take->req, take->resp, act.resp));
+    if (superseded && act.answer == Answer::kYes)
+        Report(Fault::kStaleAccepted, "receipt " + std::to_string(act.receipt) + " of an earlier lease was accepted");
+    if (superseded && act.answer == Answer::kNo) ++c_.coverage.stale_refused;
+    if (act.answer != Answer::kNo) return;
+
+    // Refused, though the lease held (by the read, or by a heartbeat since) and nobody had begun to remove the message?
+    const bool held = std::any_of(holds_.begin(), holds_.end(), [&](const Hold& hold) {
+        return hold.receipt == act.receipt && hold.start <= act.req && act.resp < hold.end;
+    });
+    const bool removing = std::any_of(removals_.begin(), removals_.end(), [&](const Removal& removal) {
+        const Fate& fate = c_.fates.Of(removal.tx);
+        const bool undone = fate.outcome == Outcome::kRolledBack && fate.end_resp < act.req;
+        return removal.req < act.resp && !undone;
+    });
+    // To others, a message that isn't committed yet isn't there.
+    const Send* send = TheSend();
+    const bool visible =
+        send != nullptr &&
+        (c_.fates.Of(send->tx).root == c_.fates.Of(act.tx).root ||
+         (c_.fates.Of(send->tx).outcome == Outcome::kCommitted && c_.fates.Of(send->tx).end_resp < act.req));
+    if (held && !removing && visible)
+        Report(Fault::kValidRefused, "receipt " + std::to_string(act.receipt) + " was refused while its lease held");
+}
+
+void MessageCheck::CheckArchive() {
+    if (m_.archived.size() > 1) Report(Fault::kArchive, std::to_string(m_.archived.size()) + " rows in the archive");
+    const Removal* candidate = nullptr;
+    int candidates = 0;
+    bool certain = false;
+    for (const Removal& removal : removals_) {
+        const Fate& fate = c_.fates.Of(removal.tx);
+        if (!removal.archives || fate.outcome == Outcome::kRolledBack) continue;
+        ++candidates;
+        candidate = &removal;
+        certain = certain || (removal.certain && fate.outcome == Outcome::kCommitted);
+    }
+    if (m_.archived.empty()) {
+        const bool emptied = Unlogged() && !c_.journal.crashes.empty();
+        if (certain && !emptied) Report(Fault::kArchive, "archived, and not in the archive");
+        return;
+    }
+    const ArchiveRow& row = *m_.archived.front();
+    if (candidates == 0) Report(Fault::kArchive, "in the archive without a committed archive call");
+    if (!row.intact) Report(Fault::kDamaged, "its row in the archive is not what was sent");
+    const Send* send = c_.SendOf(row.uid);
+    if (send == nullptr || send->queue != m_.queue || send->msg_id != m_.msg_id)
+        Report(Fault::kArchive, "its row in the archive is another message's");
+    if (candidates == 1 && !certain)
+        c_.evidence[c_.fates.Of(candidate->tx).root].committed =
+            "message " + std::to_string(m_.msg_id) + " is in the archive";
+}
+
+// Where the message went in the end.
+void MessageCheck::CheckEnd() {
+    int committed = 0;
+    int possible = 0;
+    const Removal* maybe = nullptr;
+    for (const Removal& removal : removals_) {
+        const Outcome outcome = c_.fates.Of(removal.tx).outcome;
+        if (outcome == Outcome::kRolledBack) {
+            ++c_.coverage.acks_rolled_back;
+            continue;
+        }
+        if (removal.certain && outcome == Outcome::kCommitted) {
+            ++committed;
+        } else {
+            ++possible;
+            maybe = &removal;
+        }
+    }
+    if (committed > 0) ++c_.coverage.acked;
+    if (committed > 1) Report(Fault::kAckedTwice, std::to_string(committed) + " acks of it were committed");
+    if (m_.leftover) Report(committed > 0 ? Fault::kCameBack : Fault::kStuck, "still in the table at the end");
+    if (committed > 0 || m_.leftover) {
+        // Another's ack is what removed it, so an unknown one with a positive answer didn't.
+        for (const Removal& removal : removals_) {
+            const Fate& fate = c_.fates.Of(removal.tx);
+            if (fate.outcome == Outcome::kUnknown && removal.certain)
+                c_.evidence[fate.root].aborted = "its ack of message " + std::to_string(m_.msg_id) + " had no effect";
+        }
+    }
+
+    const Send* send = TheSend();
+    if (send == nullptr) return;
+    const Fate& sent = c_.fates.Of(send->tx);
+    const bool seen = committed > 0 || m_.leftover || !m_.archived.empty();
+    const bool emptied = Unlogged() && std::any_of(c_.journal.crashes.begin(), c_.journal.crashes.end(),
+                                                   [&](const Crash& crash) { return crash.end > sent.end_req; });
+    if (emptied && !seen && sent.outcome == Outcome::kCommitted && possible == 0) ++c_.coverage.vanished_unlogged;
+    if (seen || emptied) return;
+    if (sent.outcome == Outcome::kCommitted) {
+        if (possible == 0) {
+            c_.missing[m_.queue].push_back(m_.msg_id);
+        } else if (possible == 1) {
+            if (maybe->archives && c_.blind_pops[m_.queue] == 0)
+                Report(Fault::kLost, "neither in the queue nor, archived perhaps, in the archive");
+            if (c_.blind_pops[m_.queue] == 0)
+                c_.evidence[c_.fates.Of(maybe->tx).root].committed =
+                    "message " + std::to_string(m_.msg_id) + " is gone, and nobody else acked it";
+        }
+    } else if (sent.outcome == Outcome::kUnknown && possible == 0 && c_.blind_pops[m_.queue] == 0) {
+        c_.evidence[sent.root].aborted = "message " + std::to_string(m_.msg_id) + " never appeared";
+    }
+}
+
+void MessageCheck::Report(Fault fault, const std::string& what) {
+    // One report of a kind for a message is enough; its history shows the rest.
+    if (!c_.violations.empty()) {
+        const Violation& last = c_.violations.back();
+        const std::string head = c_.journal.queues[m_.queue].name + " " + std::to_string(m_.msg_id) + ":";
+        if (last.fault == fault && last.text.compare(0, head.size(), head) == 0) return;
+    }
+    std::string text = c_.journal.queues[m_.queue].name + " " + std::to_string(m_.msg_id) + ": " + what;
+    // Thousands of histories help nobody.
+    if (c_.violations.size() < 200) text += "\n" + History();
+    c_.violations.push_back({fault, std::move(text)});
+}
+
+}  // namespace torture

@@ -1,0 +1,89 @@
+// The checks of one message: everything that was ever said about (queue, msg_id), side by side.
+#pragma once
+
+#include "fates.hpp"
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace torture {
+
+struct MessageView {
+    std::uint16_t queue = 0;
+    std::int64_t msg_id = 0;
+    std::vector<const Send*> sends;  // several: a rolled-back send's id may come again after a crash
+    std::vector<const Take*> takes;
+    std::vector<const Act*> acts;
+    std::vector<const ArchiveRow*> archived;
+    bool leftover = false;
+};
+
+// What speaks for and against a commit whose answer was lost.
+struct Evidence {
+    std::string committed, aborted;
+};
+
+// What all messages share.
+struct Context {
+    const Journal& journal;
+    const Fates& fates;
+    std::vector<Violation>& violations;
+    Coverage& coverage;
+    std::vector<const Send*> send_of;                // by uid - first_uid
+    std::vector<std::vector<Nanos>> blind_reqs;      // by queue, sorted
+    std::vector<std::int64_t> blind_pops;            // by queue: messages that one may have taken unseen
+    std::vector<std::vector<std::int64_t>> missing;  // by queue: ids, to be set against blind_pops
+    std::unordered_map<TxId, Evidence> evidence;     // by root, of unknown transactions
+
+    const Send* SendOf(std::uint64_t uid) const;
+};
+
+class MessageCheck {
+public:
+    MessageCheck(const MessageView& message, Context& context) : m_(message), c_(context) {}
+    void Run();
+
+private:
+    // A time in which nobody but its owner may be handed the message.
+    struct Hold {
+        Nanos req, start, end;
+        std::int64_t receipt;  // 0: not known
+        const Take* take;      // of a lease
+        const Act* act;        // of a nack or set_vt
+    };
+    // An ack of any kind. Unless it is rolled back nobody gets the message afterwards.
+    struct Removal {
+        const Take* take;  // of a pop
+        const Act* act;
+        TxId tx;
+        Nanos req, resp;
+        bool certain;  // answered
+        bool archives;
+    };
+
+    void CollectHolds();
+    void EndByOthers(Hold& hold);
+    void EndByCrash(Hold& hold);
+    void CollectRemovals();
+    void CheckTake(const Take& take);
+    void CheckOrigin(const Take& take);
+    void CheckExclusion();
+    void CheckReadCounts();
+    void CheckActs();
+    void CheckFence(const Act& act);
+    void CheckEnd();
+    void CheckArchive();
+    const Send* TheSend() const;
+    bool SurvivesCrashes(Nanos req, Nanos resp, Nanos until) const;
+    bool Unlogged() const { return c_.journal.queues[m_.queue].unlogged; }
+    void Report(Fault fault, const std::string& what);
+    std::string History() const;
+
+    const MessageView& m_;
+    Context& c_;
+    std::vector<Hold> holds_;
+    std::vector<Removal> removals_;
+};
+
+}  // namespace torture

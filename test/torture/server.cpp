@@ -1,0 +1,126 @@
+#include "server.hpp"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <stdexcept>
+
+namespace torture {
+
+namespace {
+
+constexpr int kPort = 55477;  // only the name of a socket
+
+std::string OwnerOf(const std::string& path) {
+    struct stat info {};
+    if (stat(path.c_str(), &info) != 0) throw std::runtime_error("no such directory: " + path);
+    if (geteuid() != 0) return "";
+    if (info.st_uid == 0)
+        throw std::runtime_error("the server can't run as root, who owns " + path + ": give it to another user");
+    const passwd* entry = getpwuid(info.st_uid);
+    if (entry == nullptr) throw std::runtime_error("the owner of " + path + " has no name");
+    return entry->pw_name;
+}
+
+std::string Absolute(const std::string& path) {
+    if (!path.empty() && path.front() == '/') return path;
+    char buffer[4096];
+    if (getcwd(buffer, sizeof buffer) == nullptr) throw std::runtime_error("no current directory");
+    return std::string(buffer) + "/" + path;
+}
+
+}  // namespace
+
+Server::Server(std::string datadir, std::string bindir)
+    : datadir_(Absolute(datadir)), bindir_(std::move(bindir)), user_(OwnerOf(datadir_)),
+      log_(datadir_ + "/torture-server.log") {}
+
+Server Server::Create(const std::string& dir, const std::string& bindir) {
+    Server server(dir, bindir);
+    server.socket_ = Absolute(dir);
+    server.datadir_ = server.socket_ + "/data";
+    server.log_ = server.socket_ + "/server.log";
+    if (!server.Run({bindir + "/initdb", "-D", server.datadir_, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                     "--locale=C.UTF-8"}))
+        throw std::runtime_error("initdb failed: see " + server.log_);
+    // Small buffers and frequent checkpoints: more torn pages, more replay.
+    const std::string settings = "listen_addresses = ''\n"
+                                 "unix_socket_directories = '" +
+                                 server.socket_ +
+                                 "'\n"
+                                 "port = " +
+                                 std::to_string(kPort) +
+                                 "\n"
+                                 "shared_preload_libraries = 'pgqueue'\n"
+                                 "max_connections = 60\n"
+                                 "max_prepared_transactions = 20\n"
+                                 "shared_buffers = 32MB\n"
+                                 "checkpoint_timeout = 30s\n"
+                                 "deadlock_timeout = 200ms\n"
+                                 "log_min_messages = warning\n";
+    if (!server.Run({"/bin/sh", "-c", "cat >>\"$0\" <<'SETTINGS'\n" + settings + "SETTINGS\n",
+                     server.datadir_ + "/postgresql.conf"}) ||
+        !server.Run({bindir + "/pg_ctl", "-D", server.datadir_, "-l", server.log_, "-w", "-t", "120", "start"}))
+        throw std::runtime_error("the server did not start: see " + server.log_);
+    return server;
+}
+
+std::string Server::ConnInfo() const {
+    return "host=" + socket_ + " port=" + std::to_string(kPort) + " user=postgres dbname=postgres";
+}
+
+void Server::Stop() { Run({bindir_ + "/pg_ctl", "-D", datadir_, "-w", "-t", "120", "-m", "fast", "stop"}); }
+
+bool Server::Restart() {
+    return Run({bindir_ + "/pg_ctl", "-D", datadir_, "-l", log_, "-w", "-t", "180", "-m", "immediate", "restart"});
+}
+
+bool Server::Run(std::vector<std::string> command) {
+    if (!user_.empty()) command.insert(command.begin(), {"runuser", "-u", user_, "--"});
+    std::vector<char*> argv;
+    for (std::string& word : command) argv.push_back(word.data());
+    argv.push_back(nullptr);
+
+    // The log belongs to the server's user, who may not be us: so the shell appends to it, not we.
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    pid_t child = 0;
+    const int error = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) return false;
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return false;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int Server::PostmasterPid() const {
+    std::ifstream file(datadir_ + "/postmaster.pid");
+    int pid = 0;
+    file >> pid;
+    return pid;
+}
+
+bool Server::KillBackend(int pid) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(stat, line);
+    // "pid (name) state parent ...", and the name may hold anything.
+    const std::size_t close = line.rfind(')');
+    if (close == std::string::npos || close + 4 >= line.size()) return false;
+    const int parent = std::stoi(line.substr(close + 4));
+    const int postmaster = PostmasterPid();
+    if (postmaster <= 1 || parent != postmaster) return false;
+    return kill(pid, SIGKILL) == 0;
+}
+
+}  // namespace torture

@@ -1,0 +1,139 @@
+// A client that writes down what it does: each operation of the queue, with the times of request and answer, goes into
+// this session's journal, whatever becomes of it. One thread owns a session.
+#pragma once
+
+#include "journal.hpp"
+#include "tally.hpp"
+#include "../support/pg.hpp"
+#include "../support/rng.hpp"
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace torture {
+
+// The queues' own visibility timeout, in seconds.
+constexpr double kQueueVt = 2;
+
+// A message in hand.
+struct Lease {
+    std::uint16_t queue;
+    std::int64_t msg_id;
+    std::int64_t receipt;
+};
+
+// How the server's clock and ours compare; measured over a connection.
+struct ClockMap {
+    std::int64_t server_minus_ours = 0;  // ns
+    Nanos error = 0;
+
+    static ClockMap Measure(support::Conn& conn);
+    Nanos Ours(std::int64_t server_us) const { return server_us * 1000 - server_minus_ours; }
+};
+
+// What all sessions of a round share.
+struct Shared {
+    std::string conninfo;
+    std::vector<Queue> queues;
+    ClockMap clock;
+    bool prepares = false;  // PREPARE TRANSACTION is possible
+    std::atomic<bool> stop = false;
+    std::atomic<bool> workers_gone = false;  // until then somebody may wait for a prepared transaction
+    std::atomic<std::uint64_t> next_uid = 1;
+    std::atomic<std::uint32_t> next_gid = 1;
+    std::atomic<std::int64_t> backlog = 0;  // roughly: sent less removed
+    std::vector<std::atomic<int>> pids;     // of the workers' backends
+
+    std::mutex mutex;
+    std::vector<Lease> pool;            // leases to be acked by somebody else
+    std::vector<std::uint32_t> gids;    // prepared and not resolved
+    std::vector<std::uint32_t> doubts;  // PREPAREs whose answer was lost
+
+    explicit Shared(std::size_t workers) : pids(workers) {}
+};
+
+struct SendOptions {
+    double delay = 0;         // seconds; 0: none
+    bool deliver_at = false;  // say the delay as an instant
+    std::int64_t priority = 0;
+};
+
+struct ReadOptions {
+    std::optional<double> vt;  // none: the queue's own
+    std::int64_t qty = 1;
+    double wait = 0;
+    int filter = -1;  // kind of message; -1: any
+};
+
+class Session {
+public:
+    // `number`: the place in shared.pids; -1: nobody kills this one.
+    Session(Shared& shared, int number);
+
+    // --- transactions. Statements outside of one commit by themselves.
+    void Begin(const char* isolation);
+    bool Commit();
+    void Rollback();
+    void Savepoint();
+    void RollbackToSavepoint();
+    void ReleaseSavepoint();
+    void Prepare();
+    void Cut(bool commit_first);  // breaks the connection, perhaps right behind a COMMIT
+    bool InTransaction() const { return root_ != kNoTx; }
+    bool InSavepoint() const { return root_ != scope_; }
+    bool Failed() const { return failed_; }
+
+    // --- the queue. A failed statement (deadlock, cancel) is noted and answers nothing; a broken connection throws.
+    std::int64_t Send(std::uint16_t queue, const SendOptions& options);
+    std::vector<std::int64_t> SendBatch(std::uint16_t queue, int count, const SendOptions& options);
+    std::vector<Lease> Read(std::uint16_t queue, const ReadOptions& options);
+    int Pop(std::uint16_t queue, std::int64_t qty);
+    int ReadAndDelete(std::uint16_t queue, std::int64_t qty);
+    int Peek(std::uint16_t queue, std::int64_t qty);
+    void Wait(std::uint16_t queue, double seconds);
+    // delete, archive or nack (with that delay; negative: the default), one by one or as a batch of one queue.
+    void Do(ActKind kind, const std::vector<Lease>& leases, bool fenced, bool batch, double delay = -1);
+    void SetVt(const std::vector<Lease>& leases, double vt, bool fenced, bool batch);
+    void SqlDelete(std::uint16_t queue, std::int64_t msg_id);
+    void Fail();
+
+    void Close();  // the connection; what is open is rolled back
+    Journal& TakeJournal() { return journal_; }
+    Tally& Counts() { return tally_; }
+
+private:
+    template <class F>
+    bool Run(Op op, F&& body);
+    void Connect();
+    void Lose(Ending ending);
+    void EndRoot(Outcome outcome, Nanos req, Nanos resp);
+    TxId NewTx(TxId parent, Nanos begin);
+    support::Conn& Db();
+    Nanos EndStart() const;
+    std::vector<Lease> TakeRows(const support::Result& rows, std::uint16_t queue, TakeKind kind, double asked,
+                                std::int64_t qty, int filter);
+    void Blindly(std::uint16_t queue, bool removes, std::int64_t qty);
+    void WriteSend(std::uint16_t queue, std::uint64_t uid, const SendOptions& options, Nanos instant);
+    void WriteAct(ActKind kind, const Lease& lease, bool fenced);
+    void DoOne(ActKind kind, const Lease& lease, bool fenced, double delay);
+    void DoBatch(ActKind kind, const std::vector<Lease>& leases, bool fenced);
+    void SetVtRows(const support::Result& rows, std::size_t first, double vt);
+    std::string Explain(const std::string& statement, const support::SqlError& error) const;
+    void Trouble(std::string text) { journal_.troubles.push_back(std::move(text)); }
+
+    Shared& shared_;
+    int number_;
+    std::optional<support::Conn> conn_;
+    Journal journal_;
+    Tally tally_;
+    TxId root_ = kNoTx;   // the transaction, and
+    TxId scope_ = kNoTx;  // its innermost savepoint
+    TxId tx_ = kNoTx;     // of the statement in progress
+    Nanos req_ = 0, resp_ = 0;
+    bool failed_ = false;
+};
+
+}  // namespace torture
