@@ -4,7 +4,7 @@
 #include "pgqueue/settings.hpp"
 
 extern "C" {
-PGQUEUE_MODULE_MAGIC("0.1.0");
+PG_MODULE_MAGIC;
 PGDLLEXPORT void _PG_init(void);
 }
 

@@ -87,7 +87,7 @@ bool WithSettings(const char* name, LOCKMODE lock, Use use) {
     ScanKeyInit(&key, kSettingsName, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
     key.sk_collation = C_COLLATION_OID;
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-    SysScanDesc scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, snapshot, 1, &key);
+    SysScanDesc scan = systable_beginscan(rel, compat::PrimaryKeyOf(rel), true, snapshot, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
     if (HeapTupleIsValid(tuple)) use(rel, tuple);
     const bool found = HeapTupleIsValid(tuple);
@@ -160,7 +160,7 @@ void CheckColumns(Relation rel) {
 // An index on a column that changes in place would silently lie.
 void CheckIndexes(Relation rel, Queue* queue) {
     List* indexes = RelationGetIndexList(rel);
-    queue->primary_key = RelationGetPrimaryKeyIndex(rel);
+    queue->primary_key = compat::PrimaryKeyOf(rel);
     if (!OidIsValid(queue->primary_key))
         RaiseLayout(rel, "it has no primary key",
                     psprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (msg_id);", kSchema,

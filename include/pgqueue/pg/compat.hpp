@@ -8,13 +8,6 @@
 #error "pgqueue builds for PostgreSQL 15 to 18"
 #endif
 
-// 18 can name a module and its version in the magic block (PG_MODULE_MAGIC_EXT).
-#if PG_VERSION_NUM >= 180000
-#define PGQUEUE_MODULE_MAGIC(version) PG_MODULE_MAGIC_EXT(.name = "pgqueue", .version = version)
-#else
-#define PGQUEUE_MODULE_MAGIC(version) PG_MODULE_MAGIC
-#endif
-
 namespace pgqueue::compat {
 
 // 16 renamed RelFileNode to RelFileLocator and gave the number a type of its own.
@@ -67,6 +60,15 @@ inline BlockNumber ExtendTable(Relation rel, int count) {
         UnlockReleaseBuffer(buffer);
     }
     return first;
+#endif
+}
+
+// 18 can leave a deferrable primary key out.
+inline Oid PrimaryKeyOf(Relation rel) {
+#if PG_VERSION_NUM >= 180000
+    return RelationGetPrimaryKeyIndex(rel, false);
+#else
+    return RelationGetPrimaryKeyIndex(rel);
 #endif
 }
 
