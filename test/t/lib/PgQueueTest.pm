@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(queue_node configure create_extension sql fails_with drain session wait_for pid_gone run_pgbench
+our @EXPORT = qw(queue_node configure create_extension sql fails_with drain session wait_for pid_gone run_pgbench pgbench_runs
   finish_pgbench check_log check_storage
   wal_of same_lines);
 
@@ -128,6 +128,12 @@ sub run_pgbench {
     $run{handle} = IPC::Run::start([ 'pgbench', '-n', '-f', $file, @options, 'postgres' ],
         '<', \undef, '>', \$run{out}, '2>&1', IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
     return \%run;
+}
+
+# Whether it is still at work; takes what it has printed.
+sub pgbench_runs {
+    my ($run) = @_;
+    return eval { $run->{handle}->pump_nb; 1 } && $run->{handle}->pumpable;
 }
 
 # Waits for its end; a test of its own. True if no client was aborted.
