@@ -37,7 +37,7 @@ std::string Absolute(const std::string& path) {
 
 }  // namespace
 
-Server::Server(std::string datadir, std::string bindir)
+Server::Server(const std::string& datadir, std::string bindir)
     : datadir_(Absolute(datadir)), bindir_(std::move(bindir)), user_(OwnerOf(datadir_)),
       log_(datadir_ + "/torture-server.log") {}
 
@@ -84,6 +84,7 @@ bool Server::Restart() {
 bool Server::Run(std::vector<std::string> command) {
     if (!user_.empty()) command.insert(command.begin(), {"runuser", "-u", user_, "--"});
     std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
     for (std::string& word : command) argv.push_back(word.data());
     argv.push_back(nullptr);
 

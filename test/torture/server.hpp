@@ -9,7 +9,7 @@ namespace torture {
 class Server {
 public:
     // A server that runs already.
-    Server(std::string datadir, std::string bindir);
+    Server(const std::string& datadir, std::string bindir);
 
     // A new one in DIR/data, reachable through a socket in DIR only; Stop ends it.
     static Server Create(const std::string& dir, const std::string& bindir);

@@ -163,12 +163,14 @@ void Round(const Options& options, Server* server, double seconds, Nanos start, 
     }
     support::Rng rng(options.seed * 1000 + static_cast<std::uint64_t>(totals.rounds));
     std::vector<std::unique_ptr<Worker>> workers;
+    workers.reserve(static_cast<std::size_t>(options.workers));
     for (int i = 0; i < options.workers; ++i) workers.push_back(std::make_unique<Worker>(shared, i, rng.Next()));
     Chaos chaos(shared, server, rng.Next());
     Maintenance maintenance(shared, rng.Next());
     Resolver resolver(shared, rng.Next());
 
     std::vector<std::thread> threads;
+    threads.reserve(workers.size() + 2);
     std::thread resolving = Start(shared, resolver.TakeJournal(), [&] { resolver.Run(); });
     for (auto& worker : workers)
         threads.push_back(Start(shared, worker->Client().TakeJournal(), [&worker] { worker->Run(); }));
