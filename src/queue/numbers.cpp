@@ -130,18 +130,31 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
     return first ? *first : DrawIds(queue, map, count);
 }
 
-void StockReceipts(int64 count) {
+void StockReceipts(int64 count, int64 floor) {
+    // One row must not use up the numbers of the whole database.
+    if (floor > kReceiptLimit / 2)
+        ereport(ERROR,
+                (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a message's receipt is out of range: " INT64_FORMAT, floor),
+                 errhint("No queue of this library wrote it. Delete the message.")));
     Pool* pool = ReceiptPool();
     static Oid sequence = InvalidOid;  // a guess: checked by the pool's owner
-    if (OidIsValid(sequence) && Draw(pool, sequence, count, 0)) return;
+    const auto stocked = [&] {
+        const auto next = Draw(pool, sequence, count, 0);
+        return next && *next > floor;
+    };
+    if (OidIsValid(sequence) && stocked()) return;
 
     sequence = ReceiptSequence();
     LockRelationOid(sequence, RowExclusiveLock);
     LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
-    if (!Draw(pool, sequence, count, 0)) {
+    if (!stocked()) {
         const int64 range = std::max(kReceiptRange, count);
         const int64 leap = Owns(pool, sequence) ? 0 : kReceiptLeap;
-        const int64 first = Advance(sequence, leap + range, kReceiptLimit, true) + leap;
+        int64 first = Advance(sequence, leap + range, kReceiptLimit, true) + leap;
+        if (first <= floor) {
+            const int64 skip = floor - first;
+            first = Advance(sequence, skip + range, kReceiptLimit, true) + skip;
+        }
         SpinLockAcquire(&pool->mutex);
         pool->database = MyDatabaseId;
         pool->sequence = sequence;

@@ -426,6 +426,7 @@ bool BlockExists(const OpenedQueue& opened, BlockNumber block) {
     const BlockNumber blocks = RelationGetNumberOfBlocks(opened.segment);
     if (block >= blocks) return false;
     RelationSetTargetBlock(opened.segment, blocks - 1);
+    opened.queue->last_target = InvalidBlockNumber;  // this says nothing about the shared tail
     return true;
 }
 

@@ -127,7 +127,7 @@ private:
         if (options_.filter != nullptr) matches = FilterPage(buffer);
         bool complete = false;
         for (;;) {
-            if (options_.lease) StockReceipts(wanted);
+            if (options_.lease) StockReceipts(wanted, receipt_floor_);
             LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
             const page::Bound tick = page::BoundOf(now_);
             const auto found = publish ? page::BeginLook(map_, band_, block, tick) : std::nullopt;
@@ -137,7 +137,7 @@ private:
             bound_ = start.due;
             complete = Collect(buffer, &start.off, wanted, matches, &picks);
             if (options_.lease && !picks.empty() && !Lease(buffer, &picks)) {
-                LockBuffer(buffer, BUFFER_LOCK_UNLOCK);  // others took the receipts
+                LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
                 for (const Pick& pick : picks) heap_freetuple(pick.copy);
                 picks.clear();
                 continue;
@@ -213,7 +213,10 @@ private:
         const int count = static_cast<int>(picks->size());
         page::InPlaceWriter writer(count);
         const auto first_receipt = DrawReceipts(count);
-        if (!first_receipt) return false;
+        if (!first_receipt) return false;  // others took them
+        // A receipt must be new to its row, wherever the row came from.
+        for (const Pick& pick : *picks) receipt_floor_ = std::max(receipt_floor_, HeadOf(pick.copy->t_data)->receipt);
+        if (receipt_floor_ >= *first_receipt) return false;
         const TimestampTz vt = now_ + static_cast<int64>(options_.vt * USECS_PER_SEC);
         Page page = BufferGetPage(buffer);
         for (int i = 0; i < count; i++) {
@@ -272,6 +275,7 @@ private:
     int64 found_ = 0;
     int band_ = 0;
     page::Bound bound_ = page::kNever;
+    int64 receipt_floor_ = 0;  // the highest that a row brought along
 };
 
 Place* PlaceFor(Oid segment, int64 msg_id) { return &places[(static_cast<uint64>(msg_id) ^ segment) % kPlaces]; }

@@ -71,7 +71,7 @@ class Contestant:
 class Pgqueue(Contestant):
     name = "pgqueue"
     label = "pgqueue"
-    guess = {"readdel1": 65000, "pop1": 75000, "batch50": 650000}
+    guess = {"readdel1": 65000, "pop1": 75000, "batch50": 450000}
     vacuumed = False
 
     def setup(self):

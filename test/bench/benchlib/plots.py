@@ -49,7 +49,7 @@ def write_plots(results, folder):
                    [("Messages per second", "/s", series(lambda r: r.rate)),
                     ("99th percentile of send + read + ack", " ms", series(lambda r: r.p99)),
                     ("Table, indexes and TOAST", "B", series(lambda r: r.size))],
-                   "seconds")
+                   "seconds; PgQ's latency is that of insert_event alone, its delivery waits for a tick")
     if results.latency and results.latency.probes:
         kinds = ("pgqueue", "skip", "wrapper")
         svg.distribution(
