@@ -126,7 +126,7 @@ void ShowWhatToTry(const Style& style) {
     static constexpr const char* kLines[] = {
         "SELECT queue_name, ready, in_flight, delayed FROM queue.metrics;",
         "SELECT msg_id, receipt, message ->> 'Package' FROM queue.read('installed');",
-        "SELECT queue.delete('installed', 5);                 -- the msg_id you read",
+        "SELECT queue.delete('installed', 4);                 -- the msg_id you read",
         "BEGIN; SELECT msg_id FROM queue.read('installed', qty => 3); ROLLBACK;",
         "SELECT msg_id, read_ct, vt FROM queue.peek('installed', 5);",
         "SELECT queue.send('installed', '{\"hello\": \"world\"}', delay => 5);",
