@@ -196,7 +196,9 @@ void CheckMissing(const Journal& journal, const Context& context, std::vector<Vi
         std::string text = journal.queues[queue].name + ": " + std::to_string(missing.size()) +
                            " committed messages are gone, and lost answers of pops explain " +
                            std::to_string(context.blind_pops[queue]) + "; ids";
-        for (std::size_t i = 0; i < missing.size() && i < 20; ++i) text += " " + std::to_string(missing[i]);
+        for (std::size_t i = 0; i < missing.size() && i < 20; ++i) text += " " + std::to_string(missing[i].msg_id);
+        for (const Missing& one : missing)
+            if (!one.history.empty()) text += "\n    message " + std::to_string(one.msg_id) + "\n" + one.history;
         violations.push_back({Fault::kLost, text});
     }
 }

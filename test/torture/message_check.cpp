@@ -338,13 +338,15 @@ void MessageCheck::CheckEnd() {
     if (send == nullptr) return;
     const Fate& sent = c_.fates.Of(send->tx);
     const bool seen = committed > 0 || m_.leftover || !m_.archived.empty();
+    // A prepared send is emptied out too, though its COMMIT PREPARED comes after the crash.
     const bool emptied = Unlogged() && std::any_of(c_.journal.crashes.begin(), c_.journal.crashes.end(),
-                                                   [&](const Crash& crash) { return crash.end > sent.end_req; });
+                                                   [&](const Crash& crash) { return crash.end > send->req; });
     if (emptied && !seen && sent.outcome == Outcome::kCommitted && possible == 0) ++c_.coverage.vanished_unlogged;
     if (seen || emptied) return;
     if (sent.outcome == Outcome::kCommitted) {
         if (possible == 0) {
-            c_.missing[m_.queue].push_back(m_.msg_id);
+            auto& missing = c_.missing[m_.queue];
+            missing.push_back({m_.msg_id, missing.size() < 5 ? History() : std::string()});
         } else if (possible == 1) {
             if (maybe->archives && c_.blind_pops[m_.queue] == 0)
                 Report(Fault::kLost, "neither in the queue nor, archived perhaps, in the archive");

@@ -24,17 +24,22 @@ struct Evidence {
     std::string committed, aborted;
 };
 
+struct Missing {
+    std::int64_t msg_id;
+    std::string history;  // of the first few
+};
+
 // What all messages share.
 struct Context {
     const Journal& journal;
     const Fates& fates;
     std::vector<Violation>& violations;
     Coverage& coverage;
-    std::vector<const Send*> send_of;                // by uid - first_uid
-    std::vector<std::vector<Nanos>> blind_reqs;      // by queue, sorted
-    std::vector<std::int64_t> blind_pops;            // by queue: messages that one may have taken unseen
-    std::vector<std::vector<std::int64_t>> missing;  // by queue: ids, to be set against blind_pops
-    std::unordered_map<TxId, Evidence> evidence;     // by root, of unknown transactions
+    std::vector<const Send*> send_of;             // by uid - first_uid
+    std::vector<std::vector<Nanos>> blind_reqs;   // by queue, sorted
+    std::vector<std::int64_t> blind_pops;         // by queue: messages that one may have taken unseen
+    std::vector<std::vector<Missing>> missing;    // by queue, to be set against blind_pops
+    std::unordered_map<TxId, Evidence> evidence;  // by root, of unknown transactions
 
     const Send* SendOf(std::uint64_t uid) const;
 };

@@ -183,6 +183,12 @@ std::vector<Case> SoundCases() {
              s.Sent(1, 1);
              s.Crash(20, 30);
          }},
+        {"an unlogged queue emptied between PREPARE and COMMIT PREPARED",
+         {},
+         [](Story& s) {
+             s.Send(1, s.Prepared(0, 5, 6, Outcome::kCommitted, 50, 51), 1, 2, 0, 1);
+             s.Crash(20, 30);
+         }},
         {"an ack whose COMMIT was lost, done",
          {},
          [](Story& s) {
