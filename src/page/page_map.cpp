@@ -703,7 +703,7 @@ TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count) {
         int room = TailRoom(word);
         int ahead = TailAhead(word);
         if (room < sizes[0]) {
-            if (ahead == 0) return {block, 0};
+            if (ahead == 0) return {block, 0, 0};
             block++;
             ahead--;
             room = kEmptyPageRoom;
@@ -713,7 +713,7 @@ TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count) {
         int used = sizes[0];
         while (fit < count && used + sizes[fit] <= room) used += sizes[fit++];
         if (pg_atomic_compare_exchange_u64(&slot->tail, &word, TailWord(block, std::max(0, room - used), ahead)))
-            return {block, fit};
+            return {block, ahead, fit};
     }
 }
 
@@ -769,10 +769,10 @@ void Wake(const SegmentRef& ref, int count) {
     for (int i = 0; i < count && !proclist_is_empty(&waiters->wakeup); i++) ConditionVariableSignal(waiters);
 }
 
-bool ClaimTimer(const SegmentRef& ref, TimestampTz due) {
+bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now) {
     pg_atomic_uint64* timer = &slots[ref.slot].timer;
     uint64 old = pg_atomic_read_u64(timer);
-    while (old > static_cast<uint64>(due))
+    while (old > static_cast<uint64>(due) || old <= static_cast<uint64>(now))
         if (pg_atomic_compare_exchange_u64(timer, &old, due)) return true;
     return false;
 }

@@ -34,6 +34,7 @@ struct State {
     pg::TopVector<Touch> deletes;  // on abort
     pg::TopVector<Held> held;
     SegmentRef waiting;
+    TimestampTz timer;
 };
 
 State* state;
@@ -102,6 +103,7 @@ void PassOnWait() {
     if (state->waiting.generation == 0) return;
     const SegmentRef ref = state->waiting;
     state->waiting = {};
+    if (state->timer != 0) ReleaseTimer(ref, state->timer);
     Wake(ref, 1);
 }
 
@@ -225,7 +227,11 @@ void DropHeldLease(const LeaseKey& lease) {
     }
 }
 
-void RegisterWait(const SegmentRef& ref) { state->waiting = ref; }
+void RegisterWait(const SegmentRef& ref, TimestampTz timer) {
+    state->waiting = ref;
+    state->timer = timer;
+}
+
 void UnregisterWait() { state->waiting = {}; }
 
 }  // namespace pgqueue::page

@@ -191,12 +191,14 @@ void CheckIndexes(Relation rel, Queue* queue) {
 
 // Our sends and acks don't fire triggers, so a trigger for them (a foreign key's too) would be passed by silently.
 void CheckTriggers(Relation rel) {
-    const TriggerDesc* triggers = rel->trigdesc;
+    const Oid schema = get_namespace_oid(kSchema, false);
+    // A copy: lookups below may rebuild the relation's entry.
+    const TriggerDesc* triggers = CopyTriggerDesc(rel->trigdesc);
     bool before_update = false;
     bool after_row = false;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
         const Trigger* trigger = &triggers->triggers[i];
-        const bool ours = get_func_namespace(trigger->tgfoid) == get_namespace_oid(kSchema, false);
+        const bool ours = get_func_namespace(trigger->tgfoid) == schema;
         if (ours) {
             if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS) continue;
             if (TRIGGER_FOR_UPDATE(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype)) before_update = true;

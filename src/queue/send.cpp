@@ -48,7 +48,7 @@ int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint
         }
         const BlockNumber target = RelationGetTargetBlock(rel);
         if ((target == InvalidBlockNumber || target != opened.queue->last_target) &&
-            space.block >= RelationGetNumberOfBlocks(rel)) {
+            uint64{space.block} + space.ahead >= RelationGetNumberOfBlocks(rel)) {
             page::ForgetTail(map);
             continue;
         }

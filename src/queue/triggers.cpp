@@ -13,21 +13,25 @@
 namespace pgqueue::queue {
 namespace {
 
-TriggerData* Called(FunctionCallInfo fcinfo) {
+// Checks what the three rely on, since anybody may attach them anywhere. `fired`: the event is the one meant.
+TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
     if (!CALLED_AS_TRIGGER(fcinfo))
         ereport(ERROR,
                 (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("this function is only for triggers")));
     auto* data = reinterpret_cast<TriggerData*>(fcinfo->context);
-    const TupleDesc desc = RelationGetDescr(data->tg_relation);
+    Relation rel = data->tg_relation;
+    const TupleDesc desc = RelationGetDescr(rel);
     constexpr std::array<Oid, kPriority> kHead = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
                                                   INT8OID, INT4OID,        INT4OID};
-    bool good = TRIGGER_FIRED_FOR_ROW(data->tg_event) && desc->natts >= kQueueColumns;
+    bool good = TRIGGER_FIRED_FOR_ROW(data->tg_event) && fired(data->tg_event) && desc->natts >= kQueueColumns &&
+                rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+                RelationGetNamespace(rel) == get_namespace_oid(kSchema, true);
     for (int i = 0; good && i < kPriority; i++)
         good = TupleDescAttr(desc, i)->atttypid == kHead[i] && TupleDescAttr(desc, i)->attnotnull &&
                !TupleDescAttr(desc, i)->attisdropped;
     if (!good)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("this trigger is only for the tables of queues, for each row")));
+                        errmsg("this trigger is only for the tables of queues, as queue.create makes it")));
     return data;
 }
 
@@ -43,7 +47,8 @@ using namespace pgqueue;
 using namespace pgqueue::queue;
 
 PGQUEUE_FUNCTION(pgqueue_on_insert) {
-    TriggerData* data = Called(fcinfo);
+    TriggerData* data = Called(
+        fcinfo, [](TriggerEvent event) { return TRIGGER_FIRED_BEFORE(event) && TRIGGER_FIRED_BY_INSERT(event); });
     const bool parent = data->tg_relation->rd_rel->relhassubclass;
     if (!parent && ArrivesInBulk()) return PointerGetDatum(data->tg_trigtuple);
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -54,7 +59,8 @@ PGQUEUE_FUNCTION(pgqueue_on_insert) {
 }
 
 PGQUEUE_FUNCTION(pgqueue_on_update) {
-    TriggerData* data = Called(fcinfo);
+    TriggerData* data = Called(
+        fcinfo, [](TriggerEvent event) { return TRIGGER_FIRED_BEFORE(event) && TRIGGER_FIRED_BY_UPDATE(event); });
     const TupleDesc desc = RelationGetDescr(data->tg_relation);
     HeapTuple now = data->tg_trigtuple;  // as locked
     HeapTuple wanted = data->tg_newtuple;
@@ -86,7 +92,9 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
 }
 
 PGQUEUE_FUNCTION(pgqueue_on_change) {
-    TriggerData* data = Called(fcinfo);
+    TriggerData* data = Called(fcinfo, [](TriggerEvent event) {
+        return TRIGGER_FIRED_AFTER(event) && (TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event));
+    });
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
     if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
     const RowHead* head = HeadOf(row->t_data);

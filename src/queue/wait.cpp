@@ -27,7 +27,7 @@ void Waiter::Enter(const page::SegmentRef& map) {
     if (entered_) Leave();
     map_ = map;
     entered_ = true;
-    page::RegisterWait(map);
+    page::RegisterWait(map, 0);
     ConditionVariablePrepareToSleep(page::WaitVariable(map));
 }
 
@@ -39,12 +39,14 @@ bool Waiter::Sleep(bool polite) {
     const page::Bound next = page::NextDue(map_);
     if (next != page::kNever) {
         const TimestampTz due = std::max(page::WakeTime(next), now + (polite ? kPoliteSleep : kShortestSleep));
-        if (due < until && page::ClaimTimer(map_, due)) until = timer = due;
+        if (due < until && page::ClaimTimer(map_, due, now)) until = timer = due;
     }
     until = std::min(until, deadline_);
     const long milliseconds = std::max<int64>(1, (until - now + 999) / 1000);
+    page::RegisterWait(map_, timer);
     ConditionVariableTimedSleep(page::WaitVariable(map_), milliseconds, SleepEvent());
     if (timer != 0) page::ReleaseTimer(map_, timer);
+    page::RegisterWait(map_, 0);
     return true;
 }
 

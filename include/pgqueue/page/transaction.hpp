@@ -35,8 +35,9 @@ void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, Tim
 bool MoveHeldLease(const LeaseKey& lease, TimestampTz vt);
 void DropHeldLease(const LeaseKey& lease);
 
-// A waiting reader's registration: if the wait ends by an error, somebody else is woken to keep the timer.
-void RegisterWait(const SegmentRef& ref);
+// A waiting reader's registration: if the wait ends by an error, its timer (0: it keeps none) is given up and somebody
+// else woken, to keep the next one.
+void RegisterWait(const SegmentRef& ref, TimestampTz timer);
 void UnregisterWait();
 
 }  // namespace pgqueue::page

@@ -16,9 +16,9 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count);
 
 // Receipts are unique in this database for ever, and below 2^53: the advance of the sequence queue.receipts is flushed.
 //
-// StockReceipts makes sure that `count` are at hand, all above `floor` (rows from elsewhere bring receipts of another database
-// along); it may do I/O and raise. DrawReceipts takes consecutive ones, at
-// any place that allows a spinlock, and returns the first; nothing if others have emptied the stock since.
+// StockReceipts makes sure that `count` are at hand, all above `floor` (rows from elsewhere bring receipts of another
+// database along); it may do I/O and raise. DrawReceipts takes consecutive ones, at any place that allows a spinlock,
+// and returns the first; nothing if others have emptied the stock since.
 void StockReceipts(int64 count, int64 floor);
 std::optional<int64> DrawReceipts(int64 count);
 

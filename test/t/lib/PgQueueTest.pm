@@ -122,6 +122,7 @@ sub pid_gone {
 sub run_pgbench {
     my ($node, $name, $script, @options) = @_;
     my $file = $node->basedir . "/$name.sql";
+    unlink $file;
     append_to_file($file, $script);
     my %run = (out => '', name => $name);
     local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
@@ -141,7 +142,7 @@ sub finish_pgbench {
     my ($run, $allowed) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     $run->{handle}->finish;
-    my @aborted = grep { /aborted/ && !($allowed && $_ =~ $allowed) } split /\n/, $run->{out};
+    my @aborted = grep { /client \d+ .*aborted/ && !($allowed && $_ =~ $allowed) } split /\n/, $run->{out};
     my $good = !@aborted && ($allowed || $run->{handle}->full_result(0) == 0);
     ok($good, "pgbench $run->{name} ran to its end") or diag($run->{out});
     return $good;
