@@ -238,7 +238,7 @@ bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool 
         guard.Unlock();
         page::Wake(map, 1);
         if (copy != nullptr) {
-            sink->Take(copy);
+            sink->Take(rel, copy);
             heap_freetuple(copy);
         }
         return true;

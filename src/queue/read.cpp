@@ -154,7 +154,7 @@ private:
 
         found_ += static_cast<int64>(picks.size());
         for (const Pick& pick : picks) {
-            if (sink_ != nullptr) sink_->Take(pick.copy);
+            if (sink_ != nullptr) sink_->Take(rel_, pick.copy);
             heap_freetuple(pick.copy);
         }
         return complete ? bound_ : page::kUnknown;

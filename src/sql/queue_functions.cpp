@@ -40,9 +40,10 @@ private:
 // Turns rows into queue.message.
 class MessageSink : public RowSink {
 public:
-    MessageSink(FunctionCallInfo fcinfo, Relation segment) : result_(fcinfo, 10), desc_(RelationGetDescr(segment)) {}
+    explicit MessageSink(FunctionCallInfo fcinfo) : result_(fcinfo, 10) {}
 
-    void Take(HeapTuple tuple) override {
+    void Take(Relation segment, HeapTuple tuple) override {
+        const TupleDesc desc = RelationGetDescr(segment);  // of this look: a waiting read closes the table in between
         const RowHead* head = HeadOf(tuple->t_data);
         bool nulls[10] = {};
         Datum values[10] = {Int64GetDatum(head->msg_id),
@@ -57,30 +58,29 @@ public:
                             Int64GetDatum(head->receipt)};
         nulls[3] = TIMESTAMP_IS_NOBEGIN(head->last_read_at);
         nulls[9] = head->receipt == 0;
-        values[5] = Attribute(tuple, kMessage, &nulls[5]);
-        values[6] = Attribute(tuple, kHeaders, &nulls[6]);
-        values[8] = Attribute(tuple, kGroupKey, &nulls[8]);
+        values[5] = Attribute(tuple, desc, kMessage, &nulls[5]);
+        values[6] = Attribute(tuple, desc, kHeaders, &nulls[6]);
+        values[8] = Attribute(tuple, desc, kGroupKey, &nulls[8]);
         result_.Add(values, nulls);
     }
 
 private:
     // A value that stays whole after the row is gone: fetched from the TOAST table if it lies there.
-    Datum Attribute(HeapTuple tuple, int attribute, bool* null) const {
-        const Datum value = heap_getattr(tuple, attribute, desc_, null);
+    static Datum Attribute(HeapTuple tuple, TupleDesc desc, int attribute, bool* null) {
+        const Datum value = heap_getattr(tuple, attribute, desc, null);
         if (*null || !VARATT_IS_EXTERNAL(DatumGetPointer(value))) return value;
         return PointerGetDatum(detoast_external_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(value))));
     }
 
     ResultSet result_;
-    TupleDesc desc_;
 };
 
 // Acks each row as it comes: pop.
 class PopSink : public RowSink {
 public:
     PopSink(RowSink* next, Acker* acker) : next_(next), acker_(acker) {}
-    void Take(HeapTuple tuple) override {
-        next_->Take(tuple);
+    void Take(Relation segment, HeapTuple tuple) override {
+        next_->Take(segment, tuple);
         acker_->DeleteRead(tuple);
     }
 
@@ -336,7 +336,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
     options.filter = args.IsNull(4) ? nullptr : DatumGetJsonbP(args.Raw(4));
 
     OpenedQueue opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
-    MessageSink sink(fcinfo, opened.segment);
+    MessageSink sink(fcinfo);
     options.vt = vt.value_or(opened.queue->vt);
     if (wait == 0) {
         Read(opened, options, &sink);
@@ -367,7 +367,7 @@ PGQUEUE_FUNCTION(pgqueue_pop) {
     options.qty = args.Quantity(1);
     options.vt = 30;  // held only until this statement's delete
     const OpenedQueue opened = OpenFor(args, ACL_SELECT | ACL_UPDATE | ACL_DELETE, RowExclusiveLock);
-    MessageSink messages(fcinfo, opened.segment);
+    MessageSink messages(fcinfo);
     Acker acker(opened, nullptr);
     PopSink sink(&messages, &acker);
     Read(opened, options, &sink);
@@ -382,7 +382,7 @@ PGQUEUE_FUNCTION(pgqueue_peek) {
     options.qty = args.Quantity(1);
     options.lease = false;
     const OpenedQueue opened = OpenFor(args, ACL_SELECT, AccessShareLock);
-    MessageSink sink(fcinfo, opened.segment);
+    MessageSink sink(fcinfo);
     Read(opened, options, &sink);
     Close(opened, AccessShareLock);
     PG_RETURN_NULL();
@@ -410,7 +410,7 @@ PGQUEUE_FUNCTION(pgqueue_set_vt) {
         vt = GetCurrentTimestamp() + static_cast<int64>(*args.Seconds(2, "vt") * USECS_PER_SEC);
     }
     const OpenedQueue opened = OpenFor(args, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
-    MessageSink sink(fcinfo, opened.segment);
+    MessageSink sink(fcinfo);
     SetVt(opened, id, vt, false, &sink);
     Close(opened);
     PG_RETURN_NULL();
@@ -423,7 +423,7 @@ PGQUEUE_FUNCTION(pgqueue_set_vt_batch) {
     args.Require(2, "vt");
     const TimestampTz vt = GetCurrentTimestamp() + static_cast<int64>(*args.Seconds(2, "vt") * USECS_PER_SEC);
     const OpenedQueue opened = OpenFor(args, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
-    MessageSink sink(fcinfo, opened.segment);
+    MessageSink sink(fcinfo);
     for (const MessageId& id : ids) {
         CHECK_FOR_INTERRUPTS();
         SetVt(opened, id, vt, false, &sink);

@@ -200,6 +200,14 @@ std::vector<Case> Exclusion() {
              s.Read(1, 8, 2, 100, 101, 600);
              s.Drained(1, 9999, 3);
          }},
+        {"the release of an earlier lease undid a later nack", Fault::kEarly,
+         [](Story& s) {
+             s.Sent(1);
+             s.Read(1, 7, 1, s.RolledBack(5, 15, 16), 10, 11, 50);
+             s.Do(kNack, 1, 0, kYes, 20, 21, 500);
+             s.Read(1, 8, 2, 100, 101, 600);
+             s.Drained(1, 9999, 3);
+         }},
         {"handed out before the send's delay was over", Fault::kEarly,
          [](Story& s) {
              s.Send(1, s.Auto(0, 1), 0, 1, 500);
@@ -416,6 +424,12 @@ std::vector<Case> Values() {
          [](Story& s) {
              s.Lost(0, 10);
              s.j.kills.clear();
+         }},
+        {"a backend that died by itself, its number in an old kill", Fault::kConnection,
+         [](Story& s) {
+             s.Lost(20, 30);
+             s.j.conns.back().opened = Story::T(15);
+             s.j.kills.back().req = Story::T(5);
          }},
         {"an internal error", Fault::kTrouble, [](Story& s) { s.j.troubles.emplace_back("XX000"); }},
     };

@@ -122,6 +122,7 @@ Bound NextDue(const SegmentRef& ref);
 inline constexpr int kEmptyPageRoom = BLCKSZ - SizeOfPageHeaderData;
 struct TailSpace {
     BlockNumber block = InvalidBlockNumber;
+    int ahead = 0;  // pages behind it that the table is thought to have
     int count =
         0;  // rows of the request that fit; 0: the table must be extended behind `block`, or the tail is unknown
 };

@@ -9,7 +9,7 @@ namespace pgqueue::queue {
 // Receives copies of rows, page by page, with no page locked. The head holds the lease; t_self is the row's place.
 class RowSink {
 public:
-    virtual void Take(HeapTuple tuple) = 0;
+    virtual void Take(Relation segment, HeapTuple tuple) = 0;
 
 protected:
     ~RowSink() = default;
