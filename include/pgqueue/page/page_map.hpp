@@ -123,8 +123,7 @@ inline constexpr int kEmptyPageRoom = BLCKSZ - SizeOfPageHeaderData;
 struct TailSpace {
     BlockNumber block = InvalidBlockNumber;
     int ahead = 0;  // pages behind it that the table is thought to have
-    int count =
-        0;  // rows of the request that fit; 0: the table must be extended behind `block`, or the tail is unknown
+    int count = 0;  // rows that fit; 0: the table must be extended behind `block`, or the tail is unknown
 };
 // Reserves room on one page for as many of the rows as fit, at least one. Sizes in bytes as heap rows take.
 TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count);
@@ -146,7 +145,7 @@ ConditionVariable* WaitVariable(const SegmentRef& ref);
 void Wake(const SegmentRef& ref, int count);
 // One waiter at a time keeps the segment's timer; the others sleep until woken. Claims it for `due` if nobody watches
 // an instant as early as that.
-bool ClaimTimer(const SegmentRef& ref, TimestampTz due);
+bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now);  // takes over an instant that has passed
 void ReleaseTimer(const SegmentRef& ref, TimestampTz due);
 
 }  // namespace pgqueue::page
