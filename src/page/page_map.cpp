@@ -49,6 +49,7 @@ struct Band {
 
 struct Slot {
     LWLock lock;
+    uint64 stamp;                     // map lock; see Attach
     SegmentKey key;                   // map lock; stable under the slot's lock
     pg_atomic_uint32 generation;      // steps by one with every new owner; written under both locks
     uint32 next;                      // hash chain or free list; map lock
@@ -479,25 +480,28 @@ void MapShmemInit() {
     }
 }
 
-SegmentRef Attach(Relation segment, bool survey) {
+SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
     const SegmentKey key{MyDatabaseId, RelationGetRelid(segment), compat::FileNumberOf(segment)};
+    const auto fits = [&](uint32 index) { return index != kNone && (stamp == 0 || slots[index].stamp == stamp); };
     LWLockAcquire(&map->lock, LW_SHARED);
     uint32 index = FindSlot(key);
-    uint32 generation = index == kNone ? 0 : pg_atomic_read_u32(&slots[index].generation);
+    uint32 generation = fits(index) ? pg_atomic_read_u32(&slots[index].generation) : 0;
     LWLockRelease(&map->lock);
-    if (index != kNone) return {key, index, generation};
+    if (generation != 0) return {key, index, generation};
 
     LWLockAcquire(&map->lock, LW_EXCLUSIVE);
     index = FindSlot(key);
-    if (index == kNone) {
+    if (!fits(index)) {
         // The length is read under the map lock: a commit that finds no slot now has its rows on pages that the length
         // includes, and one that comes later finds the slot.
         const BlockNumber blocks = RelationGetNumberOfBlocks(segment);
-        index = map->free_slot;
-        if (index != kNone)
+        const bool fresh = index == kNone;
+        if (fresh && map->free_slot != kNone) {
+            index = map->free_slot;
             map->free_slot = slots[index].next;
-        else
+        } else if (fresh) {
             index = EvictSlot(kNone);
+        }
         if (index == kNone) {
             LWLockRelease(&map->lock);
             ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("too many queues are in use at once"),
@@ -505,7 +509,12 @@ SegmentRef Attach(Relation segment, bool survey) {
         }
         Slot* slot = &slots[index];
         LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+        if (!fresh) {
+            ResetSlot(slot);
+            pg_atomic_fetch_add_u32(&slot->generation, 1);
+        }
         slot->key = key;
+        slot->stamp = stamp;
         slot->used = true;
         slot->band_count = 1;
         InitBand(&slot->bands[0], 0, kNever);
@@ -515,8 +524,10 @@ SegmentRef Attach(Relation segment, bool survey) {
         slot->survey_end = survey ? blocks : 0;
         pg_atomic_write_u64(&slot->released_until, pg_atomic_read_u64(&map->released_max));
         pg_atomic_write_u64(&slot->timer, kNoTimer);
-        slot->next = buckets[BucketOf(key)];
-        buckets[BucketOf(key)] = index;
+        if (fresh) {
+            slot->next = buckets[BucketOf(key)];
+            buckets[BucketOf(key)] = index;
+        }
         LWLockRelease(&slot->lock);
     }
     Touch(&slots[index]);
@@ -770,6 +781,7 @@ void Wake(const SegmentRef& ref, int count) {
 }
 
 bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now) {
+    if (!IsCurrent(ref)) return true;  // nobody keeps that one's
     pg_atomic_uint64* timer = &slots[ref.slot].timer;
     uint64 old = pg_atomic_read_u64(timer);
     while (old > static_cast<uint64>(due) || old <= static_cast<uint64>(now))
@@ -778,6 +790,7 @@ bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now) {
 }
 
 void ReleaseTimer(const SegmentRef& ref, TimestampTz due) {
+    if (!IsCurrent(ref)) return;
     uint64 old = due;
     pg_atomic_compare_exchange_u64(&slots[ref.slot].timer, &old, kNoTimer);
 }

@@ -33,11 +33,13 @@ Names NamesOf(const char* queue) {
     return {Qualified(parent), Qualified(segment), Qualified(archive), Qualified(sequence), RelationOid(parent)};
 }
 
-bool Exists(const char* queue, void (*namer)(const char*, char*)) {
+Oid OidOf(const char* queue, void (*namer)(const char*, char*)) {
     char name[NAMEDATALEN];
     namer(queue, name);
-    return OidIsValid(RelationOid(name));
+    return RelationOid(name);
 }
+
+bool Exists(const char* queue, void (*namer)(const char*, char*)) { return OidIsValid(OidOf(queue, namer)); }
 
 constexpr const char* kColumns =
     "msg_id bigint NOT NULL, enqueued_at timestamptz NOT NULL, vt timestamptz NOT NULL, "
@@ -50,15 +52,30 @@ void CreateTrigger(pg::Spi* spi, const char* table, const char* name, const char
     spi->Run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
 }
 
-List* SegmentsOf(Oid parent) {
-    List* names = NIL;
-    List* children = find_inheritance_children(parent, NoLock);
-    ListCell* cell = nullptr;
-    foreach (cell, children)
-        if (const char* name = get_rel_name(lfirst_oid(cell)))
-            names = lappend(names, const_cast<char*>(quote_qualified_identifier(
-                                       get_namespace_name(get_rel_namespace(lfirst_oid(cell))), name)));
-    return names;
+// The highest id in a table of ours, which is the user's and may be anything by now: so its rows are read here, and not
+// by SQL under the extension owner's identity, which a view or a rule in its place would run with.
+int64 HighestId(Oid relation) {
+    Relation rel = table_open(relation, AccessShareLock);
+    if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
+        rel->rd_rules != nullptr || TupleDescAttr(RelationGetDescr(rel), 0)->atttypid != INT8OID)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("\"%s\" is not a table of a queue", RelationGetRelationName(rel)),
+                        errhint("Drop or rename it.")));
+    int64 highest = 0;
+    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+    TableScanDesc scan = table_beginscan(rel, snapshot, 0, nullptr);
+    TupleTableSlot* slot = table_slot_create(rel, nullptr);
+    while (table_scan_getnextslot(scan, ForwardScanDirection, slot)) {
+        CHECK_FOR_INTERRUPTS();
+        bool null = false;
+        const Datum id = slot_getattr(slot, kMsgId, &null);
+        if (!null) highest = std::max(highest, DatumGetInt64(id));
+    }
+    ExecDropSingleTupleTableSlot(slot);
+    table_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    table_close(rel, AccessShareLock);
+    return highest;
 }
 
 bool HasOurTriggers(Oid relation) {
@@ -87,16 +104,14 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     char parent[NAMEDATALEN];
     ParentName(queue, parent);
     const Oid parent_oid = RelationOid(parent);
-    if (!has_subclass(parent_oid) || SegmentsOf(parent_oid) == NIL) {
+    if (SegmentsOf(parent_oid, queue).empty()) {
         spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap", unlogged, names.segment,
                           names.parent));
         mine.push_back(names.segment);
     }
-    List* children = find_inheritance_children(parent_oid, NoLock);
-    ListCell* cell = nullptr;
-    foreach (cell, children) {
-        if (HasOurTriggers(lfirst_oid(cell))) continue;
-        const char* segment = Qualified(get_rel_name(lfirst_oid(cell)));
+    for (const Oid child : SegmentsOf(parent_oid, queue)) {
+        if (HasOurTriggers(child)) continue;
+        const char* segment = Qualified(get_rel_name(child));
         CreateTrigger(spi, segment, "pgqueue_insert", "BEFORE INSERT", "on_insert");
         CreateTrigger(spi, segment, "pgqueue_update", "BEFORE UPDATE", "on_update");
         CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE", "on_change");
@@ -115,9 +130,10 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
             spi->Run(psprintf("ALTER SEQUENCE %s OWNER TO %s", names.sequence,
                               quote_identifier(GetUserNameFromId(owner, false))));
         spi->Run(psprintf("ALTER SEQUENCE %s OWNED BY %s.msg_id", names.sequence, names.parent));
-        if (OidIsValid(names.parent_oid) || had_archive)
-            spi->Run(psprintf("SELECT setval(%s, greatest((SELECT max(msg_id) FROM %s), (SELECT max(msg_id) FROM %s)))",
-                              quote_literal_cstr(names.sequence), names.parent, names.archive));
+        int64 highest = had_archive ? HighestId(OidOf(queue, ArchiveName)) : 0;
+        for (const Oid segment : SegmentsOf(parent_oid, queue)) highest = std::max(highest, HighestId(segment));
+        if (highest > 0)
+            spi->Run(psprintf("SELECT setval(%s, " INT64_FORMAT ")", quote_literal_cstr(names.sequence), highest));
         made = true;
     }
     for (const char* table : mine)
@@ -175,7 +191,8 @@ bool Create(const char* name, const QueueSettings& settings) {
     const Oid extension_owner = ExtensionOwner();
     Names names = NamesOf(name);
     if (OidIsValid(names.parent_oid)) {
-        OwnedQueue(name);
+        if (get_rel_relkind(OwnedQueue(name)) != RELKIND_RELATION)
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s is not a table", names.parent)));
     } else if (!compat::MayCreateIn(MyDatabaseId, role)) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to create a queue"),
                         errhint("Creating a queue needs CREATE on the database: GRANT CREATE ON DATABASE %s TO %s;",
@@ -246,9 +263,7 @@ bool Drop(const char* name) {
     StringInfoData sql;
     initStringInfo(&sql);
     appendStringInfo(&sql, "DROP TABLE %s", NamesOf(name).parent);
-    List* segments = SegmentsOf(parent);
-    ListCell* cell = nullptr;
-    foreach (cell, segments) appendStringInfo(&sql, ", %s", static_cast<const char*>(lfirst(cell)));
+    for (const Oid segment : SegmentsOf(parent, name)) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
     if (Exists(name, ArchiveName)) appendStringInfo(&sql, ", %s", NamesOf(name).archive);
     {
         pg::Spi spi;  // as the caller: the server checks each table

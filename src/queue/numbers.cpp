@@ -12,7 +12,7 @@ constexpr int64 kReceiptRange = 1 << 20;  // receipts per flushed advance
 // last advances, and receipts out of them may be in somebody's hands.
 constexpr int64 kReceiptLeap = 64 * kReceiptRange;
 constexpr int64 kReceiptLimit = int64{1} << 53;
-constexpr int kReceiptPools = 64;  // databases that keep a range at one time; beyond, they take turns and skip numbers
+constexpr int kReceiptPools = 1024;  // databases that keep a range at one time
 
 struct Pool {
     LWLock refill;  // held while the sequence is advanced; the sequence's relation lock comes before it
@@ -24,8 +24,8 @@ struct Pool {
 };
 static_assert(std::is_trivially_destructible_v<Pool> && std::is_standard_layout_v<Pool>);
 
-Pool* receipt_pools;
-Pool* id_pools;  // one per slot of the page map
+Pool* receipt_pools;  // the first one's lock guards who owns the others
+Pool* id_pools;       // one per slot of the page map
 
 // Advances a sequence by `count` as one change in place, and returns the first number. `flush`: it is on disk when this
 // returns.
@@ -79,21 +79,46 @@ void InitPool(Pool* pool, int tranche) {
     pool->next = pool->end = 0;
 }
 
-Oid ReceiptSequence() { return ExtensionRelation("receipts"); }
-Pool* ReceiptPool() { return &receipt_pools[MyDatabaseId % kReceiptPools]; }
+// This backend's, both found again when the extension is dropped and created.
+Pool* receipt_pool;
+Oid receipt_sequence;
+
+void ForgetReceiptSequence(Datum, Oid relation) {
+    if (relation == InvalidOid || relation == receipt_sequence) receipt_sequence = InvalidOid;
+}
+
+// The database's pool; *leap says that it is its first one since the server's start. Where more databases are busy than
+// there are pools, some share one and take turns, without a leap at each turn: numbers are skipped.
+Pool* FindReceiptPool(bool* leap) {
+    Pool* pool = nullptr;
+    *leap = false;
+    LWLockAcquire(&receipt_pools[0].refill, LW_EXCLUSIVE);
+    for (int i = 0; i < kReceiptPools && pool == nullptr; i++) {
+        Pool* place = &receipt_pools[1 + (MyDatabaseId + i) % kReceiptPools];
+        if (place->database == MyDatabaseId || !OidIsValid(place->database)) pool = place;
+    }
+    if (pool != nullptr && !OidIsValid(pool->database)) {
+        *leap = true;
+        SpinLockAcquire(&pool->mutex);
+        pool->database = MyDatabaseId;
+        SpinLockRelease(&pool->mutex);
+    }
+    LWLockRelease(&receipt_pools[0].refill);
+    return pool != nullptr ? pool : &receipt_pools[1 + MyDatabaseId % kReceiptPools];
+}
 
 }  // namespace
 
-Size NumbersShmemSize() { return mul_size(add_size(kReceiptPools, settings::max_segments), sizeof(Pool)); }
+Size NumbersShmemSize() { return mul_size(add_size(1 + kReceiptPools, settings::max_segments), sizeof(Pool)); }
 
 void NumbersShmemInit() {
     bool found = false;
     receipt_pools = static_cast<Pool*>(ShmemInitStruct("pgqueue numbers", NumbersShmemSize(), &found));
-    id_pools = receipt_pools + kReceiptPools;
+    id_pools = receipt_pools + 1 + kReceiptPools;
     if (found) return;
     const int tranche = LWLockNewTrancheId();
     LWLockRegisterTranche(tranche, "pgqueue_numbers");
-    for (int i = 0; i < kReceiptPools + settings::max_segments; i++) InitPool(&receipt_pools[i], tranche);
+    for (int i = 0; i < 1 + kReceiptPools + settings::max_segments; i++) InitPool(&receipt_pools[i], tranche);
 }
 
 int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
@@ -136,45 +161,42 @@ void StockReceipts(int64 count, int64 floor) {
         ereport(ERROR,
                 (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a message's receipt is out of range: " INT64_FORMAT, floor),
                  errhint("No queue of this library wrote it. Delete the message.")));
-    Pool* pool = ReceiptPool();
-    static Oid sequence = InvalidOid;  // a guess: checked by the pool's owner
     const auto stocked = [&] {
-        const auto next = Draw(pool, sequence, count, 0);
+        const auto next = Draw(receipt_pool, receipt_sequence, count, 0);
         return next && *next > floor;
     };
-    if (OidIsValid(sequence) && stocked()) return;
+    if (OidIsValid(receipt_sequence) && stocked()) return;
 
-    sequence = ReceiptSequence();
+    static bool registered = false;
+    if (!registered) CacheRegisterRelcacheCallback(ForgetReceiptSequence, 0);
+    registered = true;
+    const Oid sequence = ExtensionRelation("receipts");
     LockRelationOid(sequence, RowExclusiveLock);
-    LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
+    bool leap = false;
+    receipt_pool = FindReceiptPool(&leap);
+    receipt_sequence = sequence;
+    LWLockAcquire(&receipt_pool->refill, LW_EXCLUSIVE);
     if (!stocked()) {
         const int64 range = std::max(kReceiptRange, count);
-        const int64 leap = Owns(pool, sequence) ? 0 : kReceiptLeap;
-        int64 first = Advance(sequence, leap + range, kReceiptLimit, true) + leap;
+        int64 skip = leap || receipt_pool->sequence != sequence ? kReceiptLeap : 0;
+        int64 first = Advance(sequence, skip + range, kReceiptLimit, true) + skip;
         if (first <= floor) {
-            const int64 skip = floor - first;
+            skip = floor - first;
             first = Advance(sequence, skip + range, kReceiptLimit, true) + skip;
         }
-        SpinLockAcquire(&pool->mutex);
-        pool->database = MyDatabaseId;
-        pool->sequence = sequence;
-        pool->next = first;
-        pool->end = first + range;
-        SpinLockRelease(&pool->mutex);
+        SpinLockAcquire(&receipt_pool->mutex);
+        receipt_pool->database = MyDatabaseId;
+        receipt_pool->sequence = sequence;
+        receipt_pool->next = first;
+        receipt_pool->end = first + range;
+        SpinLockRelease(&receipt_pool->mutex);
     }
-    LWLockRelease(&pool->refill);
+    LWLockRelease(&receipt_pool->refill);
 }
 
 std::optional<int64> DrawReceipts(int64 count) {
-    Pool* pool = ReceiptPool();
-    std::optional<int64> first;
-    SpinLockAcquire(&pool->mutex);
-    if (pool->database == MyDatabaseId && pool->end - pool->next >= count) {
-        first = pool->next;
-        pool->next += count;
-    }
-    SpinLockRelease(&pool->mutex);
-    return first;
+    if (receipt_pool == nullptr) return std::nullopt;
+    return Draw(receipt_pool, receipt_sequence, count, count);
 }
 
 }  // namespace pgqueue::queue

@@ -137,7 +137,7 @@ void CheckColumns(Relation rel) {
     if (desc->natts < kQueueColumns) RaiseLayout(rel, "columns are missing", kHint);
     for (int i = 0; i < kQueueColumns; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
-        if (attribute->attisdropped || attribute->atttypid != kColumns[i].type ||
+        if (attribute->attisdropped || attribute->atthasmissing || attribute->atttypid != kColumns[i].type ||
             strcmp(NameStr(attribute->attname), kColumns[i].name) != 0 ||
             (kColumns[i].not_null && !attribute->attnotnull) || attribute->attgenerated != '\0')
             RaiseLayout(rel, psprintf("column %d is not the plain column \"%s\"", i + 1, kColumns[i].name), kHint);
@@ -235,22 +235,20 @@ Oid SchemaRelation(const char* relation) {
     return OidIsValid(schema) ? get_relname_relid(relation, schema) : InvalidOid;
 }
 
-// The newest segment: the child with the highest number.
-Oid NewestSegment(Oid parent) {
-    Oid newest = InvalidOid;
-    long highest = -1;
-    List* children = find_inheritance_children(parent, NoLock);
-    ListCell* cell = nullptr;
-    foreach (cell, children) {
-        const char* name = get_rel_name(lfirst_oid(cell));
-        const char* mark = name != nullptr ? strrchr(name, '#') : nullptr;
-        const long number = mark != nullptr ? strtol(mark + 1, nullptr, 10) : 0;
-        if (name == nullptr || number <= highest) continue;
-        highest = number;
-        newest = lfirst_oid(cell);
+// Changes with every change to the table's triggers, ENABLE and DISABLE included.
+uint64 TriggerStamp(Oid segment) {
+    Relation catalog = table_open(TriggerRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(segment));
+    SysScanDesc scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, nullptr, 1, &key);
+    uint64 stamp = 1;
+    while (HeapTuple tuple = systable_getnext(scan)) {
+        const Oid oid = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->oid;
+        stamp = stamp * 0x9e3779b97f4a7c15u + (uint64{oid} << 32 | HeapTupleHeaderGetRawXmin(tuple->t_data));
     }
-    list_free(children);
-    return newest;
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return stamp;
 }
 
 // Fills the entry from the catalogs; the segment is not locked yet.
@@ -264,7 +262,8 @@ void Load(Queue* queue) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("queue \"%s\" does not exist, though a table of its name does", queue->name),
                         errhint("queue.create('%s') takes the table over as it is.", queue->name)));
-    queue->segment = NewestSegment(queue->parent);
+    const pg::Vector<Oid> segments = SegmentsOf(queue->parent, queue->name);
+    queue->segment = segments.empty() ? InvalidOid : segments.back();
     if (!OidIsValid(queue->segment))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no segment", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
@@ -293,6 +292,8 @@ void Load(Queue* queue) {
     }
     if (Relation segment = try_relation_open(queue->segment, AccessShareLock)) {
         CheckLayout(segment, queue);
+        queue->trigger_stamp = TriggerStamp(queue->segment);
+        queue->map = {};
         relation_close(segment, AccessShareLock);
     }
 }
@@ -318,6 +319,31 @@ void ParentName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.
 void SegmentName(const char* queue, int number, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#%d", queue, number); }
 void ArchiveName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "a_%.48s", queue); }
 void SequenceName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#ids", queue); }
+
+pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {
+    char prefix[NAMEDATALEN];
+    ParentName(queue, prefix);
+    strlcat(prefix, "#", NAMEDATALEN);
+    const Oid schema = get_namespace_oid(kSchema, false);
+    pg::Vector<std::pair<long, Oid>> found;
+    List* children = find_inheritance_children(parent, NoLock);
+    ListCell* cell = nullptr;
+    foreach (cell, children) {
+        const Oid child = lfirst_oid(cell);
+        const char* name = get_rel_name(child);
+        if (name == nullptr || get_rel_namespace(child) != schema || get_rel_relkind(child) != RELKIND_RELATION)
+            continue;
+        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+        char* end = nullptr;
+        const long number = strtol(name + strlen(prefix), &end, 10);
+        if (number > 0 && *end == '\0') found.push_back({number, child});
+    }
+    list_free(children);
+    std::sort(found.begin(), found.end());
+    pg::Vector<Oid> segments;
+    for (const auto& [number, child] : found) segments.push_back(child);
+    return segments;
+}
 
 void CheckName(const char* name) {
     const std::size_t length = strlen(name);
@@ -394,7 +420,7 @@ const page::SegmentRef& MapOf(const OpenedQueue& opened) {
     page::SegmentRef& map = opened.queue->map;
     if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(opened.segment) ||
                  map.key.file != compat::FileNumberOf(opened.segment)))
-        map = page::Attach(opened.segment, opened.queue->prioritized);
+        map = page::Attach(opened.segment, opened.queue->prioritized, opened.queue->trigger_stamp);
     return map;
 }
 

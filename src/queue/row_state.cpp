@@ -20,6 +20,20 @@ bool OnlyHarmlessLocks(HeapTupleHeader tuple) {
     return harmless;
 }
 
+// The row really has the leading columns at their places. The table's definition says so, but rows that are older than
+// a definition may end before them, or hold NULLs.
+void CheckHead(Relation rel, HeapTuple tuple) {
+    const HeapTupleHeader row = tuple->t_data;
+    constexpr bits8 kHeadBits = (1 << kPriority) - 1;
+    if (likely(HeapTupleHeaderGetNatts(row) >= kPriority && tuple->t_len >= row->t_hoff + sizeof(RowHead) &&
+               (!(row->t_infomask & HEAP_HASNULL) || (row->t_bits[0] & kHeadBits) == kHeadBits)))
+        return;
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+                    errmsg("row (%u,%u) of table \"%s\" is not a message", ItemPointerGetBlockNumber(&tuple->t_self),
+                           ItemPointerGetOffsetNumber(&tuple->t_self), RelationGetRelationName(rel)),
+                    errhint("It was stored under another definition of the table. Delete it.")));
+}
+
 bool DeletedByUs(HeapTupleHeader tuple) {
     return !(tuple->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask) &&
            TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple));
@@ -36,6 +50,7 @@ RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple)
     tuple->t_len = ItemIdGetLength(item);
     tuple->t_tableOid = RelationGetRelid(rel);
     ItemPointerSet(&tuple->t_self, BufferGetBlockNumber(buffer), off);
+    CheckHead(rel, tuple);
     switch (HeapTupleSatisfiesUpdate(tuple, GetCurrentCommandId(false), buffer)) {
         case TM_Ok:
             return RowState::kLive;

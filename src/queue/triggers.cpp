@@ -98,7 +98,7 @@ PGQUEUE_FUNCTION(pgqueue_on_change) {
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
     if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
     const RowHead* head = HeadOf(row->t_data);
-    const page::SegmentRef map = page::Attach(data->tg_relation, true);
+    const page::SegmentRef map = page::Attach(data->tg_relation, true, 0);
     const BlockNumber block = ItemPointerGetBlockNumber(&row->t_self);
     page::ReserveTouches(1);
     page::MakeRoom(map, page::BandFor(map, head->priority), block);

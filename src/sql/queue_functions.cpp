@@ -149,7 +149,9 @@ Relation ArchiveOf(const OpenedQueue& opened) {
     Relation archive = table_open(opened.queue->archive, RowExclusiveLock);
     const TupleDesc desc = RelationGetDescr(archive);
     const TupleDesc from = RelationGetDescr(opened.segment);
-    bool good = desc->natts >= kArchiveColumns && TupleDescAttr(desc, kArchivedAt - 1)->atttypid == TIMESTAMPTZOID;
+    bool good = archive->rd_rel->relkind == RELKIND_RELATION && archive->rd_rel->relam == HEAP_TABLE_AM_OID &&
+                archive->rd_rules == nullptr && desc->natts >= kArchiveColumns &&
+                TupleDescAttr(desc, kArchivedAt - 1)->atttypid == TIMESTAMPTZOID;
     for (int i = 0; good && i < kQueueColumns; i++)
         good = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(from, i)->atttypid &&
                !TupleDescAttr(desc, i)->attisdropped;

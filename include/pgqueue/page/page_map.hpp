@@ -72,8 +72,10 @@ void MapShmemInit();
 
 // Finds or creates the segment's map; a new one starts unknown for every page that exists. The caller holds a lock on
 // the relation. May raise (reading the relation's length). `survey`: the rows have priorities, so the pages that exist
-// are to be looked at before the order of reading can be right; see TakeSurvey.
-SegmentRef Attach(Relation segment, bool survey);
+// are to be looked at before the order of reading can be right; see TakeSurvey. `stamp` stands for the state of the
+// table's triggers: rows may have come while they were disabled, so a map that was filled under another one starts
+// anew. 0: any will do.
+SegmentRef Attach(Relation segment, bool survey, uint64 stamp);
 // Hands out the next pages that nobody has looked at since the map was made, at most `count`. False: none are left.
 bool TakeSurvey(const SegmentRef& ref, BlockNumber count, BlockNumber* first, BlockNumber* end);
 bool IsCurrent(const SegmentRef& ref);

@@ -13,8 +13,8 @@ public:
         GetUserIdAndSecContext(&old_role_, &old_context_);
         SetUserIdAndSecContext(role, old_context_ | SECURITY_LOCAL_USERID_CHANGE);
         guc_level_ = NewGUCNestLevel();
-        (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-                                0, false);
+        Set("search_path", "pg_catalog, pg_temp");
+        Set("default_tablespace", "");  // the caller's may be one that only the role may use
     }
     ~RunAs() {
         AtEOXact_GUC(false, guc_level_);
@@ -24,6 +24,10 @@ public:
     RunAs& operator=(const RunAs&) = delete;
 
 private:
+    static void Set(const char* name, const char* value) {
+        (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    }
+
     Oid old_role_ = InvalidOid;
     int old_context_ = 0;
     int guc_level_ = 0;

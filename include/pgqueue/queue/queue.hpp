@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pgqueue/page/page_map.hpp"
+#include "pgqueue/pg/memory.hpp"
 
 namespace pgqueue::queue {
 
@@ -21,7 +22,8 @@ struct Queue {
     double vt;           // seconds
     double delay;        // seconds
     bool paused;
-    bool prioritized;  // a message had another priority than 0 once
+    uint64 trigger_stamp;  // see page::Attach
+    bool prioritized;      // a message had another priority than 0 once
     page::SegmentRef map;
     BlockNumber last_target;  // the segment's target block after our last send
     Oid acl_role;             // whose privileges `acl` are
@@ -58,6 +60,10 @@ void ParentName(const char* queue, char* out);
 void SegmentName(const char* queue, int number, char* out);
 void ArchiveName(const char* queue, char* out);
 void SequenceName(const char* queue, char* out);
+
+// The queue's segments, oldest first: plain tables in the schema `queue`, children of the parent, with a segment's
+// name. Other children are none of ours: their names and owners can be anything.
+pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue);
 
 // Looks up the extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* name);
