@@ -62,6 +62,7 @@ struct Slot {
     pg_atomic_uint64 released_until;  // TimestampTz; only grows
     pg_atomic_uint64 timer;           // TimestampTz that a waiter watches, or kNoTimer
     ConditionVariable waiters;
+    ConditionVariable choosy;
     Band bands[kMaxBands];
 };
 
@@ -355,10 +356,12 @@ bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bo
     if (CoverOf(band->level) <= last) return false;
     for (uint64 block = first; block <= last; block++) {
         const Path path = PathTo(band, static_cast<BlockNumber>(block));
-        // From the leaf up. A leaf that was as low already has been lowered through to the root by another.
+        // From the leaf up. The leaf's count must step; a word above that is as low already needs no step if the one
+        // below it was, too: whoever lowered that one does or did the rest.
+        bool low = true;
         for (int i = path.depth - 1; i >= 0; i--) {
-            const Bound was = LowerWord(path.word[i], bound);
-            if (path.leaf && i == path.depth - 1 && was <= bound) break;
+            if (low && path.leaf && i < path.depth - 1 && BoundIn(pg_atomic_read_u64(path.word[i])) <= bound) continue;
+            low = LowerWord(path.word[i], bound) <= bound && low;
         }
     }
     return true;
@@ -395,7 +398,7 @@ uint32 EvictSlot(uint32 keep) {
         Slot* slot = &slots[index];
         if (!slot->used || index == keep) continue;
         if (pg_atomic_exchange_u32(&slot->recently_used, 0) != 0) continue;
-        if (!proclist_is_empty(&slot->waiters.wakeup)) continue;
+        if (!proclist_is_empty(&slot->waiters.wakeup) || !proclist_is_empty(&slot->choosy.wakeup)) continue;
         if (!LWLockConditionalAcquire(&slot->lock, LW_EXCLUSIVE)) continue;
         Unlink(index);
         ResetSlot(slot);
@@ -466,6 +469,7 @@ void MapShmemInit() {
         pg_atomic_init_u64(&slot->released_until, 0);
         pg_atomic_init_u64(&slot->timer, kNoTimer);
         ConditionVariableInit(&slot->waiters);
+        ConditionVariableInit(&slot->choosy);
         for (Band& band : slot->bands) {
             pg_atomic_init_u64(&band.root_word, InitialWord(kNever));
             band.root = kNone;
@@ -765,7 +769,9 @@ TimestampTz ReleasedUntil(const SegmentRef& ref) {
     return static_cast<TimestampTz>(pg_atomic_read_u64(&slots[ref.slot].released_until));
 }
 
-ConditionVariable* WaitVariable(const SegmentRef& ref) { return &slots[ref.slot].waiters; }
+ConditionVariable* WaitVariable(const SegmentRef& ref, bool choosy) {
+    return choosy ? &slots[ref.slot].choosy : &slots[ref.slot].waiters;
+}
 
 void Wake(const SegmentRef& ref, int count) {
     uint32 index = ref.slot;
@@ -778,6 +784,7 @@ void Wake(const SegmentRef& ref, int count) {
     ConditionVariable* waiters = &slots[index].waiters;
     pg_memory_barrier();  // pairs with the waiter's: it enters the list, then looks at the map
     for (int i = 0; i < count && !proclist_is_empty(&waiters->wakeup); i++) ConditionVariableSignal(waiters);
+    if (!proclist_is_empty(&slots[index].choosy.wakeup)) ConditionVariableBroadcast(&slots[index].choosy);
 }
 
 bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now) {

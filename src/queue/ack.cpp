@@ -81,6 +81,17 @@ void WaitForRow(Relation rel, ItemPointerData tid) {
     ReleaseBuffer(buffer);
 }
 
+// Whether the row, which the caller has deleted and keeps pinned, still bears the receipt.
+bool StillHeld(Buffer buffer, const ItemPointerData& tid, int64 receipt) {
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    Page page = BufferGetPage(buffer);
+    auto* row =
+        reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
+    const bool held = HeadOf(row)->receipt == receipt;
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    return held;
+}
+
 class ReleasedOnce {  // unlocks and unpins on the success path
 public:
     explicit ReleasedOnce(Buffer buffer) : buffer_(buffer) {}
@@ -168,6 +179,13 @@ bool Acker::Ack(const MessageId& id) {
         TM_FailureData failure;
         switch (heap_delete(rel_, &tid, GetCurrentCommandId(true), InvalidSnapshot, ours, &failure, false)) {
             case TM_Ok:
+                // The check above and the delete are two looks, and a lease doesn't show in between (see heap_delete's
+                // own check). Now that the row is ours nobody can lease it any more.
+                if (id.receipt && !StillHeld(row.buffer, tid, *id.receipt))
+                    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                                    errmsg("message " INT64_FORMAT " was handed out again while it was being deleted",
+                                           id.msg_id),
+                                    errhint("The lease was lost. Roll back the work.")));
                 page::TouchOnAbort(map, priority, ItemPointerGetBlockNumber(&tid), page::BoundOf(old_vt));
                 if (copy != nullptr) Archive(copy);
                 return true;

@@ -171,10 +171,22 @@ std::optional<StoredSettings> SettingsOf(pg::Spi* spi, const char* queue) {
                           DatumGetBool(SPI_getbinval(row, desc, 3, &null))};
 }
 
-// The parent table's oid; raises undefined_table, or insufficient_privilege where the role doesn't own it.
+// The parent table's oid, or InvalidOid. Locked against DROP, so that it stays what its name says until the transaction
+// ends.
+Oid LockedQueue(const char* name) {
+    for (;;) {
+        const Oid parent = OidOf(name, ParentName);
+        if (!OidIsValid(parent)) return InvalidOid;
+        LockRelationOid(parent, AccessShareLock);
+        if (OidOf(name, ParentName) == parent) return parent;
+        UnlockRelationOid(parent, AccessShareLock);
+    }
+}
+
+// The same; raises undefined_table, or insufficient_privilege where the role doesn't own it.
 Oid OwnedQueue(const char* name) {
     CheckName(name);
-    const Oid parent = NamesOf(name).parent_oid;
+    const Oid parent = LockedQueue(name);
     if (!OidIsValid(parent))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" does not exist", name),
                         errhint("Create it with queue.create('%s').", name)));
@@ -189,10 +201,9 @@ bool Create(const char* name, const QueueSettings& settings) {
     CheckName(name);
     const Oid role = GetUserId();
     const Oid extension_owner = ExtensionOwner();
-    Names names = NamesOf(name);
-    if (OidIsValid(names.parent_oid)) {
+    if (OidIsValid(LockedQueue(name))) {
         if (get_rel_relkind(OwnedQueue(name)) != RELKIND_RELATION)
-            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s is not a table", names.parent)));
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s is not a table", NamesOf(name).parent)));
     } else if (!compat::MayCreateIn(MyDatabaseId, role)) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to create a queue"),
                         errhint("Creating a queue needs CREATE on the database: GRANT CREATE ON DATABASE %s TO %s;",
@@ -208,7 +219,9 @@ bool Create(const char* name, const QueueSettings& settings) {
     const bool inserted = spi.Run("INSERT INTO queue.settings (queue_name, vt, delay) VALUES ($1, $2, $3) "
                                   "ON CONFLICT DO NOTHING",
                                   3, types, values) == 1;
-    names = NamesOf(name);
+    AcceptInvalidationMessages();
+    (void)LockedQueue(name);
+    const Names names = NamesOf(name);
     if (OidIsValid(names.parent_oid) && !compat::OwnsRelation(names.parent_oid, role))
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE), errmsg("queue \"%s\" already exists", name)));
     const bool existed = OidIsValid(names.parent_oid);
@@ -258,7 +271,7 @@ bool Alter(const char* name, std::optional<double> vt, std::optional<double> del
 
 bool Drop(const char* name) {
     CheckName(name);
-    if (!OidIsValid(NamesOf(name).parent_oid)) return false;
+    if (!OidIsValid(LockedQueue(name))) return false;
     const Oid parent = OwnedQueue(name);
     StringInfoData sql;
     initStringInfo(&sql);

@@ -44,11 +44,13 @@ public:
                     stale = !ScanBand(band.band);
                     if (stale) break;
                 }
-                if (!stale) return {found_, Done()};
+                if (!stale) break;
             }
             map_ = MapOf(opened_);  // the map was evicted under us: what we have read so far stays read
-            if (Done()) return {found_, true};
+            if (Done()) break;
         }
+        if (scratch_ != nullptr) MemoryContextDelete(scratch_);
+        return {found_, Done()};
     }
 
 private:
@@ -255,12 +257,19 @@ private:
                 candidates.push_back({off, heap_copytuple(&tuple)});
         LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 
+        // Comparing makes copies: of everything that is fetched, and of every value with a short header.
+        if (scratch_ == nullptr)
+            scratch_ = AllocSetContextCreate(CurrentMemoryContext, "pgqueue filter", ALLOCSET_DEFAULT_SIZES);
         pg::Vector<OffsetNumber> matches;
+        matches.reserve(candidates.size());
         for (const Pick& candidate : candidates) {
+            const MemoryContext caller = MemoryContextSwitchTo(scratch_);
             bool null = false;
             const Datum message = heap_getattr(candidate.copy, kMessage, RelationGetDescr(rel_), &null);
             if (!null && DatumGetBool(DirectFunctionCall2(jsonb_contains, message, JsonbPGetDatum(options_.filter))))
                 matches.push_back(candidate.off);
+            MemoryContextSwitchTo(caller);
+            MemoryContextReset(scratch_);
             heap_freetuple(candidate.copy);
         }
         return matches;
@@ -275,7 +284,8 @@ private:
     int64 found_ = 0;
     int band_ = 0;
     page::Bound bound_ = page::kNever;
-    int64 receipt_floor_ = 0;  // the highest that a row brought along
+    MemoryContext scratch_ = nullptr;  // for filters
+    int64 receipt_floor_ = 0;          // the highest that a row brought along
 };
 
 Place* PlaceFor(Oid segment, int64 msg_id) { return &places[(static_cast<uint64>(msg_id) ^ segment) % kPlaces]; }

@@ -67,9 +67,9 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
     const auto set_by_user = [&](int attribute) {
         return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols);
     };
-    int columns[kPriority];
-    Datum values[kPriority];
-    bool nulls[kPriority] = {};
+    int columns[kPriority + 1];
+    Datum values[kPriority + 1];
+    bool nulls[kPriority + 1] = {};
     int count = 0;
     for (int attribute = kMsgId; attribute <= kPriority; attribute++) {
         bool null = false;
@@ -85,6 +85,14 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
         }
         columns[count] = attribute;
         values[count] = old_value;
+        count++;
+    }
+    // A note about a lease that was given back names the row's old place.
+    const page::SegmentRef map = page::Attach(data->tg_relation, true, 0);
+    const TimestampTz vt = EffectiveVt(map, HeadOf(now->t_data), now->t_self, GetCurrentTimestamp());
+    if (vt != HeadOf(now->t_data)->vt && !set_by_user(kVt)) {
+        columns[count] = kVt;
+        values[count] = TimestampTzGetDatum(vt);
         count++;
     }
     if (count == 0) return PointerGetDatum(wanted);

@@ -16,7 +16,8 @@ uint32 SleepEvent() {
 
 }  // namespace
 
-Waiter::Waiter(double seconds) : deadline_(GetCurrentTimestamp() + static_cast<int64>(seconds * USECS_PER_SEC)) {}
+Waiter::Waiter(double seconds, bool choosy)
+    : deadline_(GetCurrentTimestamp() + static_cast<int64>(seconds * USECS_PER_SEC)), choosy_(choosy) {}
 
 Waiter::~Waiter() {
     if (entered_) Leave();
@@ -28,25 +29,27 @@ void Waiter::Enter(const page::SegmentRef& map) {
     map_ = map;
     entered_ = true;
     page::RegisterWait(map, 0);
-    ConditionVariablePrepareToSleep(page::WaitVariable(map));
+    ConditionVariablePrepareToSleep(page::WaitVariable(map, choosy_));
 }
 
-bool Waiter::Sleep(bool polite) {
+bool Waiter::Sleep() {
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline_) return false;
     TimestampTz until = now + kLongestSleep;
     TimestampTz timer = 0;
     const page::Bound next = page::NextDue(map_);
     if (next != page::kNever) {
-        const TimestampTz due = std::max(page::WakeTime(next), now + (polite ? kPoliteSleep : kShortestSleep));
+        const TimestampTz due = std::max(page::WakeTime(next), now + (choosy_ ? kPoliteSleep : kShortestSleep));
         if (due < until && page::ClaimTimer(map_, due, now)) until = timer = due;
     }
     until = std::min(until, deadline_);
     const long milliseconds = std::max<int64>(1, (until - now + 999) / 1000);
     page::RegisterWait(map_, timer);
-    ConditionVariableTimedSleep(page::WaitVariable(map_), milliseconds, SleepEvent());
+    ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
     if (timer != 0) page::ReleaseTimer(map_, timer);
     page::RegisterWait(map_, 0);
+    if (MyProcPort != nullptr && !pq_check_connection())
+        ereport(FATAL, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("connection to client lost")));
     return true;
 }
 

@@ -58,21 +58,26 @@ public:
                             Int64GetDatum(head->receipt)};
         nulls[3] = TIMESTAMP_IS_NOBEGIN(head->last_read_at);
         nulls[9] = head->receipt == 0;
-        values[5] = Attribute(tuple, desc, kMessage, &nulls[5]);
-        values[6] = Attribute(tuple, desc, kHeaders, &nulls[6]);
-        values[8] = Attribute(tuple, desc, kGroupKey, &nulls[8]);
+        values[5] = Attribute(tuple, desc, kMessage, 5, &nulls[5]);
+        values[6] = Attribute(tuple, desc, kHeaders, 6, &nulls[6]);
+        values[8] = Attribute(tuple, desc, kGroupKey, 8, &nulls[8]);
         result_.Add(values, nulls);
+        for (const int i : {5, 6, 8})
+            if (fetched_[i] != nullptr) pfree(fetched_[i]);
     }
 
 private:
     // A value that stays whole after the row is gone: fetched from the TOAST table if it lies there.
-    static Datum Attribute(HeapTuple tuple, TupleDesc desc, int attribute, bool* null) {
+    Datum Attribute(HeapTuple tuple, TupleDesc desc, int attribute, int column, bool* null) {
         const Datum value = heap_getattr(tuple, attribute, desc, null);
+        fetched_[column] = nullptr;
         if (*null || !VARATT_IS_EXTERNAL(DatumGetPointer(value))) return value;
-        return PointerGetDatum(detoast_external_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(value))));
+        fetched_[column] = detoast_external_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(value)));
+        return PointerGetDatum(fetched_[column]);
     }
 
     ResultSet result_;
+    struct varlena* fetched_[10] = {};
 };
 
 // Acks each row as it comes: pop.
@@ -80,8 +85,7 @@ class PopSink : public RowSink {
 public:
     PopSink(RowSink* next, Acker* acker) : next_(next), acker_(acker) {}
     void Take(Relation segment, HeapTuple tuple) override {
-        next_->Take(segment, tuple);
-        acker_->DeleteRead(tuple);
+        if (acker_->DeleteRead(tuple)) next_->Take(segment, tuple);  // else somebody else has it by now
     }
 
 private:
@@ -345,7 +349,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
         Close(opened);
         PG_RETURN_NULL();
     }
-    Waiter waiter(wait);
+    Waiter waiter(wait, options.filter != nullptr);
     for (;;) {
         waiter.Enter(MapOf(opened));
         const ReadResult result = Read(opened, options, &sink);
@@ -354,7 +358,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
             break;
         }
         Close(opened, RowExclusiveLock);  // a sleeper must not hold up VACUUM FULL and the like
-        if (!waiter.Sleep(options.filter != nullptr)) break;
+        if (!waiter.Sleep()) break;
         CHECK_FOR_INTERRUPTS();
         opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
         options.vt = vt.value_or(opened.queue->vt);
@@ -458,7 +462,7 @@ PGQUEUE_FUNCTION(pgqueue_wait) {
              errhint("It ends the transaction to wait without a snapshot. Use queue.read(..., wait => ...) there.")));
     PreventCommandDuringRecovery("queue.wait()");
     const char* name = pstrdup(args.Text(0, "queue_name"));
-    Waiter waiter(std::min(args.Seconds(1, "seconds", 20), kMaxSeconds));
+    Waiter waiter(args.Seconds(1, "seconds", 20), false);
     if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
     ReadOptions options;
     options.lease = false;
@@ -469,7 +473,7 @@ PGQUEUE_FUNCTION(pgqueue_wait) {
         Close(opened, AccessShareLock);
         if (found) break;
         SPI_commit();
-        if (!waiter.Sleep(false)) break;
+        if (!waiter.Sleep()) break;
         CHECK_FOR_INTERRUPTS();
     }
     waiter.Leave();

@@ -142,8 +142,9 @@ void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until);
 TimestampTz ReleasedUntil(const SegmentRef& ref);
 
 // Waiting readers. The variable's slot is not evicted while somebody is on its list.
-ConditionVariable* WaitVariable(const SegmentRef& ref);
-// Wakes up to `count` waiting readers. Safe in callbacks.
+// Choosy ones, who may pass by what they are woken for, have one of their own.
+ConditionVariable* WaitVariable(const SegmentRef& ref, bool choosy);
+// Wakes up to `count` waiting readers, and all choosy ones. Safe in callbacks.
 void Wake(const SegmentRef& ref, int count);
 // One waiter at a time keeps the segment's timer; the others sleep until woken. Claims it for `due` if nobody watches
 // an instant as early as that.

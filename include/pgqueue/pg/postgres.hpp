@@ -36,6 +36,8 @@ extern "C" {
 #include "postgres.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "libpq/libpq.h"
+#include "libpq/libpq-be.h"
 #include "funcapi.h"
 #include "pgstat.h"
 

@@ -12,8 +12,9 @@ namespace pgqueue::queue {
 // somebody wakes them, at most kLongestSleep.
 class Waiter {
 public:
-    // seconds: from now.
-    explicit Waiter(double seconds);
+    // seconds: from now. choosy: it may pass by what it is woken for (a filter). Such sleepers are all woken at every
+    // commit, beside one of the others, and don't return at once for what is due and not for them.
+    Waiter(double seconds, bool choosy);
     ~Waiter();
     Waiter(const Waiter&) = delete;
     Waiter& operator=(const Waiter&) = delete;
@@ -21,14 +22,15 @@ public:
     // Enters the list for this map, before the look.
     void Enter(const page::SegmentRef& map);
     // Sleeps until there may be something, the deadline has come or a signal arrived. False: the deadline has passed.
-    // `polite`: what is due now is not for us (a filter), so don't return at once for it. No lock on the segment is
-    // held.
-    bool Sleep(bool polite);
+    // No lock on the segment is held. Raises FATAL if the client has gone meanwhile: the next message is for somebody
+    // who is there.
+    bool Sleep();
     // Leaves the list. One other sleeper is woken: we may have kept the timer, or left messages that it can have.
     void Leave();
 
 private:
     TimestampTz deadline_;
+    bool choosy_;
     page::SegmentRef map_;
     bool entered_ = false;
 };
