@@ -36,8 +36,6 @@ extern "C" {
 #include "postgres.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "libpq/libpq.h"
-#include "libpq/libpq-be.h"
 #include "funcapi.h"
 #include "pgstat.h"
 
@@ -115,6 +113,9 @@ extern "C" {
 #include "utils/tuplestore.h"
 #include "utils/wait_event.h"
 // clang-format on
+
+// As libpq/libpq.h has it; that header needs those of GSSAPI, which a server's development package doesn't bring.
+extern bool pq_check_connection(void);
 }
 
 #pragma GCC diagnostic pop
