@@ -31,6 +31,14 @@ is(sql($node, "SELECT queue.delete('q', $id, $receipt)"), 'f', 'the old receipt 
 is(sql($node, "SELECT queue.delete('q', $id, $new_receipt)"), 't', 'the new one is');
 $worker->quit;
 
+# Ended by its own timeout while it idles in the transaction.
+$worker = session($node);
+$worker->query("SET idle_in_transaction_session_timeout = '100ms'");
+($id, $receipt) = lease_in_transaction($worker, 1);
+is(sql($node, "SELECT msg_id, read_ct FROM queue.read('q', wait => 60)"), "$id|2", 'idle_in_transaction_session_timeout does so too');
+is(sql($node, "SELECT queue.delete('q', $id)"), 't', 'and its message can be acked');
+$worker->quit;
+
 # The client dies: the server notices and rolls back. A reader that waits already gets the message.
 $worker = session($node);
 my $waiter = session($node);

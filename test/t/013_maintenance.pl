@@ -157,6 +157,19 @@ sql($node, 'VACUUM FULL queue."q_place#1"');
 is($sender->query("SELECT queue.send('place', '\"full\"') > 19"), 't', 'after VACUUM FULL');
 is($reader->query("SELECT message FROM queue.read('place')"), '"full"', 'the sessions go on');
 
+# ALTER TABLE waits for a transaction that has read; that one looks at the table anew, since ANALYZE changed its figures,
+# and neither waits for the other.
+sql($node, "SELECT queue.create('alter'); SELECT queue.send('alter', '1')");
+$reader->query("BEGIN; SELECT * FROM queue.read('alter')");
+sql($node, 'ANALYZE queue."q_alter#1"; VACUUM queue."q_alter#1"');
+$session->start('ALTER TABLE queue.q_alter ADD COLUMN note text');
+ok(wait_for(sub { sql($node, 'SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = ' . $session->pid) eq '1' },
+        'a lock that is waited for'), 'ALTER TABLE waits');
+is($reader->query_ok("SELECT queue.delete('alter', 1); COMMIT", 'an ack meanwhile'), 't', 'is an ack');
+$session->finish;
+is($session->error, '', 'and ALTER TABLE has its turn');
+is($reader->query_ok("SELECT queue.send('alter', '2')", 'a send after it'), '2', 'goes on');
+
 # TRUNCATE beside traffic.
 $bench = traffic('t', '-T', 3);
 my $truncated = 0;

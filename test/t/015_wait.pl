@@ -183,6 +183,12 @@ ok(wait_for(sub {
         }, 'the rest'), 'what is left is read');
 is(sql($node, 'SELECT count(*), count(DISTINCT msg_id) FROM got'), sql($node, 'SELECT count(*), count(*) FROM sent'), 'all messages, once each');
 
+# A server that stops doesn't wait for those who wait.
+$first->start("SELECT * FROM queue.read('q', wait => 300)");
+$second->start("CALL queue.wait('q', 300)");
+$_->wait_asleep($node) for $first, $second;
+$node->stop('fast');
 $_->quit for $first, $second, $third, $admin;
+ok(!-e $node->data_dir . '/postmaster.pid', 'a fast shutdown ends waits');
 check_log($node);
 done_testing();
