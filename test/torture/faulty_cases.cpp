@@ -262,6 +262,13 @@ std::vector<Case> Exclusion() {
              s.Read(1, 8, 2, 30, 31, 100);
              s.Ack(1, 7, 40, 41);
          }},
+        {"leased again while it was acked", Fault::kStaleAccepted,
+         [](Story& s) {
+             s.Sent(1);
+             s.Read(1, 7, 1, 10, 11, 20);
+             s.Ack(1, 7, 30, 33);
+             s.Read(1, 8, 2, 31, 32, 100);
+         }},
         {"an old receipt accepted after a rollback and a crash", Fault::kStaleAccepted,
          [](Story& s) {
              s.Sent(1);

@@ -7,7 +7,7 @@ namespace torture {
 namespace {
 
 // No lease, nack or set_vt of the torture program lasts longer, so older ones can't matter.
-constexpr Nanos kLongestHold = 20 * support::kSecond;
+constexpr Nanos kLongestHold = 40 * support::kSecond;
 
 // Within [from, to] of a sorted list?
 bool AnyWithin(const std::vector<Nanos>& sorted, Nanos from, Nanos to) {
@@ -248,10 +248,20 @@ void MessageCheck::CheckFence(const Act& act) {
         return take->kind == TakeKind::kRead && take->receipt == act.receipt;
     });
     if (own == m_.takes.end()) return;
+    // A later lease makes the receipt stale, if it was certainly taken before the act. If the act removed the message
+    // for good, it need not even be certain: a later lease came either before it, or after the removal.
+    const bool for_good = Removes(act.kind) && c_.fates.Of(act.tx).outcome == Outcome::kCommitted;
     bool superseded = false;
-    for (const Take* take : m_.takes)
-        superseded = superseded || (take->kind == TakeKind::kRead && take->req > (*own)->resp && take->resp < act.req &&
-                                    SurvivesCrashes(take->req, take->resp, act.resp));
+    bool contradicted = false;
+    for (const Take* take : m_.takes) {
+        if (take->kind != TakeKind::kRead || take->req <= (*own)->resp) continue;
+        if (!SurvivesCrashes(take->req, take->resp, act.resp)) continue;
+        superseded = superseded || take->resp < act.req;
+        contradicted = contradicted || (for_good && take->req < act.resp);
+    }
+    if (contradicted && !superseded && act.answer == Answer::kYes)
+        Report(Fault::kStaleAccepted,
+               "it was leased again, and yet receipt " + std::to_string(act.receipt) + " removed it");
     if (superseded && act.answer == Answer::kYes)
         Report(Fault::kStaleAccepted, "receipt " + std::to_string(act.receipt) + " of an earlier lease was accepted");
     if (superseded && act.answer == Answer::kNo) ++c_.coverage.stale_refused;

@@ -189,6 +189,23 @@ std::vector<Case> SoundCases() {
              s.Send(1, s.Prepared(0, 5, 6, Outcome::kCommitted, 50, 51), 1, 2, 0, 1);
              s.Crash(20, 30);
          }},
+        {"leased again by a read that answered before the one that was acked",
+         {},
+         [](Story& s) {
+             s.Sent(1);
+             s.Read(1, 7, 1, 10, 15, 20);
+             s.Read(1, 8, 2, 12, 40, 20);
+             s.Ack(1, 8, 45, 46);
+         }},
+        {"leased again after the ack was rolled back, then removed with the new receipt",
+         {},
+         [](Story& s) {
+             s.Sent(1);
+             s.Read(1, 7, 1, 10, 11, 20);
+             s.Do(kDelete, 1, 7, kYes, s.RolledBack(29, 34, 35), 30, 33);
+             s.Read(1, 8, 2, 32, 38, 100);
+             s.Ack(1, 8, 40, 41);
+         }},
         {"an ack whose COMMIT was lost, done",
          {},
          [](Story& s) {

@@ -176,6 +176,24 @@ void Worker::Stale() {
         session_.Do(rng_.Chance(0.5) ? ActKind::kDelete : ActKind::kNack, leases, false, rng_.Chance(0.5), 0.2);
 }
 
+// Acks in the very moment in which the leases run out, while others are after the same messages.
+void Worker::Brink() {
+    ReadOptions options;
+    options.vt = rng_.Uniform(0.002, 0.02);
+    options.qty = rng_.Between(1, 6);
+    const Nanos end = support::Now() + support::FromSeconds(*options.vt);
+    const std::vector<Lease> leases = session_.Read(AnyQueue(), options);
+    for (const Lease& lease : leases) Remember(past_, lease, rng_);
+    if (leases.empty() || session_.Failed()) return;
+    const Nanos moment = end + rng_.Between(-400, 400) * 1000;
+    if (const Nanos now = support::Now(); moment > now) support::Pause(moment - now);
+    const bool batch = rng_.Chance(0.3);
+    if (rng_.Chance(0.2))
+        session_.SetVt(leases, rng_.Uniform(0, 0.05), true, batch);
+    else
+        session_.Do(rng_.Chance(0.8) ? ActKind::kDelete : ActKind::kArchive, leases, true, batch);
+}
+
 void Worker::Anything() {
     const double dice = rng_.Fraction();
     const double sends = Crowded() ? 0.08 : 0.38;
@@ -196,7 +214,9 @@ void Worker::Alone() {
         Anything();
     } else if (dice < 0.93) {
         session_.ReadAndDelete(AnyQueue(), rng_.Chance(0.5) ? 1 : rng_.Between(1, 30));
-    } else if (dice < 0.95) {
+    } else if (dice < 0.935) {
+        for (int i = 0; i < 20 && !shared_.stop; ++i) Brink();
+    } else if (dice < 0.955) {
         session_.Pop(AnyQueue(), rng_.Between(1, 20));
     } else if (dice < 0.98) {
         session_.Peek(AnyQueue(), rng_.Between(1, 10));
@@ -227,7 +247,9 @@ void Worker::Transaction() {
             session_.Fail();
         else if (dice < 0.26)
             session_.Pop(AnyQueue(), rng_.Between(1, 10));
-        else if (dice < 0.30)
+        else if (dice < 0.29)
+            Brink();
+        else if (dice < 0.32)
             support::Pause(rng_.Between(0, 40) * support::kMillisecond);  // time to be killed, or to lose a lease
         else
             Anything();

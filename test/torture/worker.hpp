@@ -23,7 +23,7 @@ private:
     void ReadSome();
     void AckSome();
     void Stale();
-    void Hurry();
+    void Brink();
     std::uint16_t AnyQueue();
     std::vector<Lease> Choose(std::vector<Lease>& from, std::size_t most);
     void Keep(std::vector<Lease> leases);
