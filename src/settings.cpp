@@ -11,7 +11,7 @@ int released_leases = 65536;
 void Define() {
     DefineCustomIntVariable(
         "pgqueue.page_map_size", "Shared memory for the maps that tell readers which pages to look at.",
-        "About 1 MB per million pages of 8 kB; beyond it the maps become coarser.", &page_map_size_kb, 32 * 1024, 64,
+        "About 16 MB per million pages of 8 kB; beyond it the maps become coarser.", &page_map_size_kb, 32 * 1024, 64,
         16 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("pgqueue.max_segments", "Tables of queues that have a page map at one time.",
                             "Beyond it the least used ones give theirs up.", &max_segments, 16384, 16, 1024 * 1024,

@@ -77,20 +77,23 @@ void ReleasedShmemInit() {
     for (int i = 0; i < kPartitions * NotesPerPartition(); i++) notes[i] = Note{};
 }
 
-bool NoteReleased(const LeaseKey& lease, TimestampTz free_at) {
+void NoteReleased(const LeaseKey& lease, TimestampTz free_at) {
     const Place place = PlaceOf(lease);
     const TimestampTz now = GetCurrentTimestamp();
     LWLockAcquire(&place.partition->lock, LW_EXCLUSIVE);
-    bool stored = false;
-    for (int i = 0; i < kProbes && !stored; i++) {
+    // Where all places are taken the note with the latest end gives way: it would be in the way for longest, and its
+    // message may be gone for good.
+    Note* chosen = nullptr;
+    for (int i = 0; i < kProbes; i++) {
         Note* note = &place.first[(place.start + i) % NotesPerPartition()];
-        if (note->lease.vt > now && !Same(note->lease, lease)) continue;
-        note->lease = lease;
-        note->free_at = free_at;
-        stored = true;
+        if (note->lease.vt <= now || Same(note->lease, lease)) {
+            chosen = note;
+            break;
+        }
+        if (chosen == nullptr || note->lease.vt > chosen->lease.vt) chosen = note;
     }
+    *chosen = {lease, free_at};
     LWLockRelease(&place.partition->lock);
-    return stored;
 }
 
 std::optional<TimestampTz> FindReleased(const LeaseKey& lease) {

@@ -91,7 +91,7 @@ void GiveBack(const Held& held) {
     const TimestampTz now = GetCurrentTimestamp();
     if (held.lease.vt <= now) return;
     const TimestampTz free_at = std::max(held.free_at, now);
-    if (!NoteReleased(held.lease, free_at)) return;
+    NoteReleased(held.lease, free_at);
     // The note before the hints: a reader that follows them finds it.
     ExtendReleasedUntil(held.ref, held.lease.vt);
     const BlockNumber block = ItemPointerGetBlockNumberNoCheck(&held.lease.tid);

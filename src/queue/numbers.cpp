@@ -18,7 +18,7 @@ struct Pool {
     LWLock refill;  // held while the sequence is advanced; the sequence's relation lock comes before it
     slock_t mutex;  // guards the fields below
     Oid database;
-    Oid sequence;
+    Oid sequence;  // of receipts: its oid; of ids: its file, which a rolled-back RESTART takes back
     int64 next;
     int64 end;
 };
@@ -123,25 +123,25 @@ void NumbersShmemInit() {
 
 int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
     Pool* pool = &id_pools[map.slot];
-    const Oid sequence = queue->sequence;
-    if (const auto first = Draw(pool, sequence, count, count)) return *first;
+    const Oid file = queue->sequence_file;
+    if (const auto first = Draw(pool, file, count, count)) return *first;
 
     // The relation's lock is taken before the LWLock: a wait for it must stay visible to the deadlock detector.
-    LockRelationOid(sequence, RowExclusiveLock);
+    LockRelationOid(queue->sequence, RowExclusiveLock);
     LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
-    auto first = Draw(pool, sequence, count, count);
+    auto first = Draw(pool, file, count, count);
     if (!first) {
         SpinLockAcquire(&pool->mutex);
-        int64 left = Owns(pool, sequence) ? pool->end - pool->next : 0;
+        int64 left = Owns(pool, file) ? pool->end - pool->next : 0;
         SpinLockRelease(&pool->mutex);
         const int64 advance = std::max(kIdRange, count - left);
-        const int64 from = Advance(sequence, advance, PG_INT64_MAX, false);
+        const int64 from = Advance(queue->sequence, advance, PG_INT64_MAX, false);
         SpinLockAcquire(&pool->mutex);
         // Where the new range continues the old one nothing is skipped. Others may have drawn from the old one
         // meanwhile.
-        if (!Owns(pool, sequence) || pool->end != from) {
+        if (!Owns(pool, file) || pool->end != from) {
             pool->database = MyDatabaseId;
-            pool->sequence = sequence;
+            pool->sequence = file;
             pool->next = from;
         }
         pool->end = from + advance;

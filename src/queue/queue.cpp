@@ -274,6 +274,17 @@ void Load(Queue* queue) {
     if (!OidIsValid(queue->sequence))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no id sequence", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
+    if (Relation sequence = try_relation_open(queue->sequence, AccessShareLock)) {
+        // ALTER TABLE ... SET UNLOGGED takes it along.
+        if (sequence->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                            errmsg("the id sequence of queue \"%s\" is unlogged: ids would start again after a crash",
+                                   queue->name),
+                            errhint("ALTER SEQUENCE %s.%s SET LOGGED;", kSchema,
+                                    quote_identifier(RelationGetRelationName(sequence)))));
+        queue->sequence_file = compat::FileNumberOf(sequence);
+        relation_close(sequence, AccessShareLock);
+    }
     queue->vt = settings->vt;
     queue->delay = settings->delay;
     queue->paused = settings->paused;
@@ -281,6 +292,7 @@ void Load(Queue* queue) {
     queue->acl_role = InvalidOid;
     Remember(queue->parent, queue->name);
     Remember(queue->segment, queue->name);
+    Remember(queue->sequence, queue->name);
     if (OidIsValid(queue->archive)) Remember(queue->archive, queue->name);
 
     // The parent before the segment, as DROP TABLE does.
@@ -387,7 +399,6 @@ OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
         if (!found) {
             queue->valid = false;
             queue->map = {};
-            queue->last_target = InvalidBlockNumber;
         }
         last = queue;
     }
@@ -454,7 +465,6 @@ bool BlockExists(const OpenedQueue& opened, BlockNumber block) {
     const BlockNumber blocks = RelationGetNumberOfBlocks(opened.segment);
     if (block >= blocks) return false;
     RelationSetTargetBlock(opened.segment, blocks - 1);
-    opened.queue->last_target = InvalidBlockNumber;  // this says nothing about the shared tail
     return true;
 }
 

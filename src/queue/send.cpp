@@ -34,9 +34,8 @@ void ExtendTail(const OpenedQueue& opened, const page::SegmentRef& map, BlockNum
 // Picks the page for the next rows and aims heap_insert at it, so that all senders append to one place in the order in
 // which they come. Returns how many of the rows go there.
 //
-// The shared tail may lie beyond the table's end where VACUUM has cut off empty pages. It can't do so while we hold our
-// lock on the table, and its invalidation, which came with our lock, closes the storage handle and so clears the target
-// block. So while the target is what our last send left, the tail has only been moved by senders, and needs no check.
+// The shared tail may lie beyond the table's end where VACUUM has cut off empty pages, so it is checked, unless the
+// argument of BlockExists says that the page is there.
 int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint16* sizes, int count) {
     Relation rel = opened.segment;
     for (;;) {
@@ -46,9 +45,7 @@ int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint
             if (!page::IsCurrent(map)) return count;  // evicted under us: any place will do
             continue;
         }
-        const BlockNumber target = RelationGetTargetBlock(rel);
-        if ((target == InvalidBlockNumber || target != opened.queue->last_target) &&
-            uint64{space.block} + space.ahead >= RelationGetNumberOfBlocks(rel)) {
+        if (!BlockExists(opened, space.block)) {
             page::ForgetTail(map);
             continue;
         }
@@ -160,7 +157,6 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
             const int n = AimAtTail(opened, map, &sizes[stored], chunk - stored);
             const BlockNumber aimed = RelationGetTargetBlock(rel);
             writer.Insert(&tuples[stored], n, HEAP_INSERT_SKIP_FSM);
-            opened.queue->last_target = RelationGetTargetBlock(rel);
             for (int i = stored; i < stored + n; i++) {
                 const BlockNumber block = ItemPointerGetBlockNumber(&tuples[i]->t_self);
                 if (block != last_block) page::MakeRoom(map, band, block);

@@ -23,8 +23,8 @@ struct LeaseKey {
 Size ReleasedShmemSize();
 void ReleasedShmemInit();
 
-// Safe in callbacks. False: no room.
-bool NoteReleased(const LeaseKey& lease, TimestampTz free_at);
+// Safe in callbacks. Another note may have to give way.
+void NoteReleased(const LeaseKey& lease, TimestampTz free_at);
 // When the lease is free; nothing if it was not given back.
 std::optional<TimestampTz> FindReleased(const LeaseKey& lease);
 // Once the row has been leased again the note is void; this makes its room free at once.

@@ -17,6 +17,7 @@ struct Queue {
     Oid segment;
     Oid primary_key;  // of the segment, on msg_id
     Oid sequence;     // of the ids
+    compat::FileNumber sequence_file;
     Oid archive;
     bool plain_indexes;  // no index besides the primary key, no CHECK constraint: inserts take the short way
     double vt;           // seconds
@@ -25,8 +26,7 @@ struct Queue {
     uint64 trigger_stamp;  // see page::Attach
     bool prioritized;      // a message had another priority than 0 once
     page::SegmentRef map;
-    BlockNumber last_target;  // the segment's target block after our last send
-    Oid acl_role;             // whose privileges `acl` are
+    Oid acl_role;  // whose privileges `acl` are
     AclMode acl;
 };
 
