@@ -3,7 +3,8 @@
 // A lease is written in place and not undone by rollback. An abort callback can't touch pages, so it leaves a note
 // here: this row, under this receipt and with this vt, is free from `free_at` on. The next reader of the page applies
 // it. A note names one lease exactly, so a later lease, heartbeat or nack of the row makes it void by itself. Notes are
-// hints: where the table is full, or the server crashes, the lease simply runs out. A note ends at its lease's vt.
+// hints: where one is lost (the table was full, the server crashed) the lease simply runs out. A note ends at its
+// lease's vt.
 //
 // A fixed hash table in shared memory, in partitions with an LWLock each (leaf locks: taken under a page's content lock
 // and in abort callbacks; nothing is acquired, allocated or raised under them).
