@@ -218,17 +218,17 @@ void PrintTotals(const Options& options, const Totals& totals) {
     const auto line = [](std::uint64_t count, const char* what) { std::printf("  %10" PRIu64 "  %s\n", count, what); };
     std::printf("\n  what the proof rests on\n");
     line(c.sends_committed, "sends committed, each followed to its end");
-    line(c.sends_rolled_back, "sends rolled back, none seen");
+    line(c.sends_rolled_back, "sends rolled back, which nobody may see");
     line(c.sends_unknown, "sends of unknown outcome");
-    line(c.unknown_txs, "transactions of unknown outcome with evidence, all whole");
-    line(c.acked, "messages acked for good, none seen again");
+    line(c.unknown_txs, "transactions of unknown outcome, which must be whole");
+    line(c.acked, "messages acked for good, which nobody may see again");
     line(c.acks_rolled_back, "acks rolled back");
-    line(c.leases, "leases, every receipt unique");
+    line(c.leases, "leases, whose receipts must be unique");
     line(c.exclusive, "of these watched for a second holder");
     line(c.released, "of these given back by a rollback, kill or crash");
     line(c.kept_over_crash, "leases and delays that had to outlive a crash");
-    line(c.redelivered, "redeliveries, read_ct growing");
-    line(c.stale_refused, "stale receipts, all refused");
+    line(c.redelivered, "redeliveries, whose read_ct must grow");
+    line(c.stale_refused, "stale receipts refused");
     line(c.vanished_unlogged, "unlogged messages that a crash took");
     for (std::size_t i = 0; i < totals.by_fault.size(); ++i)
         if (totals.by_fault[i] != 0)
