@@ -31,7 +31,7 @@ void Chaos::Run() {
         support::Pause(rng_.Between(10, 300) * support::kMillisecond);
         if (server_ != nullptr && Now() > next_crash && !shared_.stop) {
             CrashServer();
-            next_crash = Now() + support::FromSeconds(rng_.Uniform(4, 15));
+            next_crash = Now() + support::FromSeconds(rng_.Uniform(2, 9));
             continue;
         }
         const int pid = AnyPid();

@@ -24,10 +24,12 @@ void AwaitQuiet(Conn& conn) {
     }
 }
 
+std::uint16_t QueueCount(const Shared& shared) { return static_cast<std::uint16_t>(shared.queues.size()); }
+
 // One turn with each queue: what there is to read. Answers how many messages that were.
 std::size_t DrainSome(Shared& shared, Session& session) {
     std::size_t drained = 0;
-    for (std::uint16_t queue = 0; queue < shared.queues.size(); ++queue) {
+    for (std::uint16_t queue = 0; queue < QueueCount(shared); ++queue) {
         ReadOptions options;
         options.vt = 10;
         options.qty = 200;
@@ -59,7 +61,7 @@ void DrainQueues(Shared& shared, Session& session, Conn& conn) {
         if (Now() > deadline) break;
         support::Pause(20 * support::kMillisecond);
     }
-    for (std::uint16_t queue = 0; queue < shared.queues.size(); ++queue) {
+    for (std::uint16_t queue = 0; queue < QueueCount(shared); ++queue) {
         const auto rows = conn.Exec("SELECT msg_id FROM " + TableOf(shared, queue));
         for (int i = 0; i < rows.Rows(); ++i) session.TakeJournal().leftovers.push_back({rows.Int(i, 0), queue});
         conn.Exec("DELETE FROM " + TableOf(shared, queue));
@@ -91,7 +93,7 @@ void Drain(Shared& shared, Session& session, Resolver& resolver) {
     AwaitQuiet(conn);
     resolver.Finish();
     DrainQueues(shared, session, conn);
-    for (std::uint16_t queue = 0; queue < shared.queues.size(); ++queue)
+    for (std::uint16_t queue = 0; queue < QueueCount(shared); ++queue)
         ReadArchive(shared, session.TakeJournal(), conn, queue);
     session.Close();
 }

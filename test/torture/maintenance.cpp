@@ -40,7 +40,7 @@ void Maintenance::Run() {
 void Maintenance::Step(Conn& conn) {
     LookAgain();
     const double dice = rng_.Fraction();
-    if (dice < 0.45) {
+    if (dice < 0.25) {
         Count(conn);
     } else if (dice < 0.75) {
         Vacuum(conn);

@@ -11,6 +11,7 @@
 // g++ -std=c++20 -O2 -Wall -Wextra -I$(pg_config --includedir) test/torture/*.cpp test/support/*.cpp -lpq -o torture
 
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
