@@ -203,7 +203,7 @@ use Test::More;
 sub new {
     my ($class, $node, %options) = @_;
     my $psql = $node->background_psql($options{database} // 'postgres', on_error_stop => 0);
-    my $self = bless { psql => $psql, count => 0, error => '' }, $class;
+    my $self = bless { psql => $psql, node => $node, count => 0, error => '' }, $class;
     $self->query('\set VERBOSITY verbose');
     $self->query("SET SESSION AUTHORIZATION $options{role}") if $options{role};
     $self->{pid} = $self->query('SELECT pg_backend_pid()');
@@ -257,8 +257,13 @@ sub finish {
     my $psql = $self->{psql};
     my $mark = qr/^\Q$self->{done}\E\n/m;
     for my $stream (qw(stdout stderr)) {
-        PostgreSQL::Test::Utils::pump_until($psql->{run}, $psql->{timeout}, \$psql->{$stream}, $mark)
-          or die "a statement did not end: $psql->{stdout}\n$psql->{stderr}";
+        next if eval { PostgreSQL::Test::Utils::pump_until($psql->{run}, $psql->{timeout}, \$psql->{$stream}, $mark) };
+        diag("process $self->{pid} has not ended its statement: $@");
+        diag(PgQueueTest::sql($self->{node}, <<'SQL'));
+SELECT pid, state, wait_event_type, wait_event, pg_blocking_pids(pid), now() - query_start, left(query, 80)
+FROM pg_stat_activity WHERE backend_type = 'client backend'
+SQL
+        die "a statement did not end: $psql->{stdout}\n$psql->{stderr}";
     }
     my $out = $psql->{stdout};
     $out =~ s/$mark//;
