@@ -170,6 +170,7 @@ int Main(const std::string& conninfo, double seconds) {
     fast.table = "demo_fast";
     fast.spread = 0;
     fast.senders = 2;
+    fast.one_by_one = 0;
     fast.batch = 1000;
     fast.workers = 4;
     fast.qty = 200;

@@ -88,7 +88,7 @@ void Lap::SetMood(Worker& worker, Mood mood) {
 // --- senders
 
 void Lap::Send(int number) {
-    const bool in_batches = number % 2 == 1 || options_.senders == 1;
+    const bool in_batches = number >= options_.one_by_one;
     const std::uint64_t share = in_batches ? static_cast<std::uint64_t>(options_.batch) : 8;
     Conn conn(options_.conninfo, kApplication);
     while (!stop_) {

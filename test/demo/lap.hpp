@@ -21,7 +21,8 @@ struct LapOptions {
     std::string queue;
     std::string table;  // for the results
     double spread = 0;  // seconds over which the sends are spread; 0: as fast as can be
-    int senders = 4;    // half of them send one by one, half in batches
+    int senders = 4;
+    int one_by_one = 2;  // of these; the others send batches
     int batch = 300;
     int workers = 6;
     int qty = 40;          // a worker reads up to so many
