@@ -498,8 +498,10 @@ SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
     if (!fits(index)) {
         // The length is read under the map lock: a commit that finds no slot now has its rows on pages that the length
         // includes, and one that comes later finds the slot.
-        const BlockNumber blocks = RelationGetNumberOfBlocks(segment);
+        // A slot that exists is locked before: its users may lower it until then.
         const bool fresh = index == kNone;
+        if (!fresh) LWLockAcquire(&slots[index].lock, LW_EXCLUSIVE);
+        const BlockNumber blocks = RelationGetNumberOfBlocks(segment);
         if (fresh && map->free_slot != kNone) {
             index = map->free_slot;
             map->free_slot = slots[index].next;
@@ -512,8 +514,9 @@ SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
                             errhint("Raise \"pgqueue.max_segments\" and restart the server.")));
         }
         Slot* slot = &slots[index];
-        LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-        if (!fresh) {
+        if (fresh) {
+            LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+        } else {
             ResetSlot(slot);
             pg_atomic_fetch_add_u32(&slot->generation, 1);
         }

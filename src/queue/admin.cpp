@@ -89,10 +89,32 @@ bool HasOurTriggers(Oid relation) {
     return ours == 3;
 }
 
+Oid OwnerOf(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for relation %u", relation);
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+// What is taken over must be the queue's owner's: constraints and defaults of somebody else's table are that one's
+// code.
+void RequireSameOwner(Oid relation, Oid owner) {
+    if (OwnerOf(relation) == owner) return;
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("\"%s\" is there already and belongs to another role", get_rel_name(relation)),
+                    errhint("Drop or rename it, or ALTER ... OWNER TO the queue's owner.")));
+}
+
 // Makes what is missing of the queue's relations, as the extension's owner. Returns whether anything was.
 bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid owner) {
     const Names names = NamesOf(queue);
     bool made = false;
+    // Before anything is made, which belongs to the extension's owner at first.
+    if (Exists(queue, ArchiveName)) RequireSameOwner(OidOf(queue, ArchiveName), owner);
+    if (Exists(queue, SequenceName)) RequireSameOwner(OidOf(queue, SequenceName), owner);
+    if (OidIsValid(names.parent_oid))
+        for (const Oid segment : SegmentsOf(names.parent_oid, queue)) RequireSameOwner(segment, owner);
     pg::Vector<const char*> mine;
     if (!OidIsValid(names.parent_oid)) {
         spi->Run(psprintf("CREATE %s TABLE %s (%s) USING heap", unlogged, names.parent, kColumns));
@@ -139,14 +161,6 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     for (const char* table : mine)
         spi->Run(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(GetUserNameFromId(owner, false))));
     return made || !mine.empty();
-}
-
-Oid OwnerOf(Oid relation) {
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for relation %u", relation);
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
-    return owner;
 }
 
 void InvalidateQueue(Oid parent) { CacheInvalidateRelcacheByRelid(parent); }

@@ -28,34 +28,32 @@ Pool* receipt_pools;  // the first one's lock guards who owns the others
 Pool* id_pools;       // one per slot of the page map
 
 // Advances a sequence by `count` as one change in place, and returns the first number. `flush`: it is on disk when this
-// returns.
-int64 Advance(Oid sequence, int64 count, int64 limit, bool flush) {
-    page::RequireInPlaceAllowed();
-    Relation rel = relation_open(sequence, RowExclusiveLock);
+// returns. The sequence is open already: no catalog is looked at under a pool's LWLock, since its lock may have to be
+// waited for.
+int64 Advance(Relation rel, int64 count, int64 limit, bool flush) {
     page::InPlaceWriter writer(1);
     Buffer buffer = ReadBuffer(rel, 0);
     LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
     Page page = BufferGetPage(buffer);
     auto* tuple = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, FirstOffsetNumber)));
     auto* data = reinterpret_cast<Form_pg_sequence_data>(reinterpret_cast<char*>(tuple) + tuple->t_hoff);
-    const int64 first = data->is_called ? data->last_value + 1 : data->last_value;
-    if (first > limit - count) {
+    const int64 last = data->is_called ? data->last_value : data->last_value - 1;
+    if (last > limit - count) {
         UnlockReleaseBuffer(buffer);
         ereport(ERROR, (errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
                         errmsg("sequence \"%s\" has reached its end", RelationGetRelationName(rel))));
     }
     // log_cnt 0 makes a nextval() of the server's log anew: a value that it logged ahead may be behind ours.
     FormData_pg_sequence_data after{};
-    after.last_value = first + count - 1;
+    after.last_value = last + count;
     after.log_cnt = 0;
     after.is_called = true;
     static_assert(offsetof(FormData_pg_sequence_data, is_called) == 16);
     writer.Set(data, &after, offsetof(FormData_pg_sequence_data, is_called) + sizeof(bool));
     const XLogRecPtr end = writer.Apply(rel, buffer);
     UnlockReleaseBuffer(buffer);
-    relation_close(rel, NoLock);
     if (flush && !XLogRecPtrIsInvalid(end)) XLogFlush(end);
-    return first;
+    return last + 1;
 }
 
 bool Owns(const Pool* pool, Oid sequence) { return pool->sequence == sequence && pool->database == MyDatabaseId; }
@@ -126,8 +124,10 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
     const Oid file = queue->sequence_file;
     if (const auto first = Draw(pool, file, count, count)) return *first;
 
-    // The relation's lock is taken before the LWLock: a wait for it must stay visible to the deadlock detector.
-    LockRelationOid(queue->sequence, RowExclusiveLock);
+    // The relation is opened before the LWLock is taken: a wait for its lock must stay visible to the deadlock
+    // detector.
+    page::RequireInPlaceAllowed();
+    Relation rel = relation_open(queue->sequence, RowExclusiveLock);
     LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
     auto first = Draw(pool, file, count, count);
     if (!first) {
@@ -135,7 +135,7 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
         int64 left = Owns(pool, file) ? pool->end - pool->next : 0;
         SpinLockRelease(&pool->mutex);
         const int64 advance = std::max(kIdRange, count - left);
-        const int64 from = Advance(queue->sequence, advance, PG_INT64_MAX, false);
+        const int64 from = Advance(rel, advance, PG_INT64_MAX, false);
         SpinLockAcquire(&pool->mutex);
         // Where the new range continues the old one nothing is skipped. Others may have drawn from the old one
         // meanwhile.
@@ -152,6 +152,7 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
         SpinLockRelease(&pool->mutex);
     }
     LWLockRelease(&pool->refill);
+    relation_close(rel, NoLock);
     return first ? *first : DrawIds(queue, map, count);
 }
 
@@ -171,7 +172,8 @@ void StockReceipts(int64 count, int64 floor) {
     if (!registered) CacheRegisterRelcacheCallback(ForgetReceiptSequence, 0);
     registered = true;
     const Oid sequence = ExtensionRelation("receipts");
-    LockRelationOid(sequence, RowExclusiveLock);
+    page::RequireInPlaceAllowed();
+    Relation rel = relation_open(sequence, RowExclusiveLock);
     bool leap = false;
     receipt_pool = FindReceiptPool(&leap);
     receipt_sequence = sequence;
@@ -179,10 +181,10 @@ void StockReceipts(int64 count, int64 floor) {
     if (!stocked()) {
         const int64 range = std::max(kReceiptRange, count);
         int64 skip = leap || receipt_pool->sequence != sequence ? kReceiptLeap : 0;
-        int64 first = Advance(sequence, skip + range, kReceiptLimit, true) + skip;
+        int64 first = Advance(rel, skip + range, kReceiptLimit, true) + skip;
         if (first <= floor) {
             skip = floor - first;
-            first = Advance(sequence, skip + range, kReceiptLimit, true) + skip;
+            first = Advance(rel, skip + range, kReceiptLimit, true) + skip;
         }
         SpinLockAcquire(&receipt_pool->mutex);
         receipt_pool->database = MyDatabaseId;
@@ -192,6 +194,7 @@ void StockReceipts(int64 count, int64 floor) {
         SpinLockRelease(&receipt_pool->mutex);
     }
     LWLockRelease(&receipt_pool->refill);
+    relation_close(rel, NoLock);
 }
 
 std::optional<int64> DrawReceipts(int64 count) {

@@ -245,10 +245,27 @@ uint64 TriggerStamp(Oid segment) {
     while (HeapTuple tuple = systable_getnext(scan)) {
         const Oid oid = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->oid;
         stamp = stamp * 0x9e3779b97f4a7c15u + (uint64{oid} << 32 | HeapTupleHeaderGetRawXmin(tuple->t_data));
+        // Two changes in one transaction differ by the place of the row only.
+        stamp = stamp * 0x9e3779b97f4a7c15u +
+                (uint64{ItemPointerGetBlockNumber(&tuple->t_self)} << 16 | ItemPointerGetOffsetNumber(&tuple->t_self));
     }
     systable_endscan(scan);
     table_close(catalog, AccessShareLock);
     return stamp;
+}
+
+struct ParentFacts {
+    Oid owner;
+    bool row_security;
+};
+
+ParentFacts FactsOf(Queue* queue) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(queue->parent));
+    if (!HeapTupleIsValid(tuple)) RaiseUnknown(queue);
+    const auto* form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+    const ParentFacts facts{form->relowner, form->relrowsecurity};
+    ReleaseSysCache(tuple);
+    return facts;
 }
 
 // Fills the entry from the catalogs; the segment is not locked yet.
@@ -295,14 +312,19 @@ void Load(Queue* queue) {
     Remember(queue->sequence, queue->name);
     if (OidIsValid(queue->archive)) Remember(queue->archive, queue->name);
 
-    // The parent before the segment, as DROP TABLE does.
-    if (Relation parent = try_relation_open(queue->parent, AccessShareLock)) {
-        if (parent->rd_rel->relrowsecurity)
-            RaiseLayout(parent, "it has row-level security, which the queue's functions can't honour",
-                        "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.");
-        relation_close(parent, AccessShareLock);
-    }
+    // No lock on the parent: this transaction may hold the segment's already, and DDL takes the parent's first.
+    const ParentFacts parent = FactsOf(queue);
+    if (parent.row_security)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("table \"q_%s\" can't be used as a queue: it has row-level security, which the queue's "
+                               "functions can't honour",
+                               queue->name),
+                        errhint("ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.")));
+    queue->owner = parent.owner;
     if (Relation segment = try_relation_open(queue->segment, AccessShareLock)) {
+        if (segment->rd_rel->relowner != parent.owner)
+            RaiseLayout(segment, "it belongs to another role than its parent",
+                        "ALTER TABLE ... OWNER TO the parent's.");
         CheckLayout(segment, queue);
         queue->trigger_stamp = TriggerStamp(queue->segment);
         queue->map = {};

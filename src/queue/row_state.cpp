@@ -39,9 +39,7 @@ bool DeletedByUs(HeapTupleHeader tuple) {
            TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple));
 }
 
-}  // namespace
-
-RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
+RowState Judge(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
     Page page = BufferGetPage(buffer);
     if (off < FirstOffsetNumber || off > PageGetMaxOffsetNumber(page)) return RowState::kDead;
     const ItemId item = PageGetItemId(page, off);
@@ -50,7 +48,6 @@ RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple)
     tuple->t_len = ItemIdGetLength(item);
     tuple->t_tableOid = RelationGetRelid(rel);
     ItemPointerSet(&tuple->t_self, BufferGetBlockNumber(buffer), off);
-    CheckHead(rel, tuple);
     switch (HeapTupleSatisfiesUpdate(tuple, GetCurrentCommandId(false), buffer)) {
         case TM_Ok:
             return RowState::kLive;
@@ -68,6 +65,14 @@ RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple)
         default:
             return RowState::kDead;
     }
+}
+
+}  // namespace
+
+RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
+    const RowState state = Judge(rel, buffer, off, tuple);
+    if (state != RowState::kDead) CheckHead(rel, tuple);
+    return state;
 }
 
 TimestampTz LookAgain(TimestampTz since, TimestampTz now) {

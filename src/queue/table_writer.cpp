@@ -42,6 +42,7 @@ void TableWriter::InsertIndexes(HeapTuple tuple) {
     }
     ExecStoreHeapTuple(tuple, slot_, false);
     slot_->tts_tid = tuple->t_self;
+    slot_->tts_tableOid = RelationGetRelid(rel_);
     if (result_->ri_NumIndices > 0) list_free(compat::InsertIndexTuples(result_, slot_, estate_));
     ResetPerTupleExprContext(estate_);
 }

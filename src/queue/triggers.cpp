@@ -89,8 +89,12 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
     }
     // A note about a lease that was given back names the row's old place.
     const page::SegmentRef map = page::Attach(data->tg_relation, true, 0);
-    const TimestampTz vt = EffectiveVt(map, HeadOf(now->t_data), now->t_self, GetCurrentTimestamp());
-    if (vt != HeadOf(now->t_data)->vt && !set_by_user(kVt)) {
+    bool null = false;
+    RowHead head{};
+    head.vt = DatumGetTimestampTz(heap_getattr(now, kVt, desc, &null));
+    head.receipt = DatumGetInt64(heap_getattr(now, kReceipt, desc, &null));
+    const TimestampTz vt = EffectiveVt(map, &head, now->t_self, GetCurrentTimestamp());
+    if (vt != head.vt && !set_by_user(kVt)) {
         columns[count] = kVt;
         values[count] = TimestampTzGetDatum(vt);
         count++;

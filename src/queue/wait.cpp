@@ -6,7 +6,7 @@ namespace pgqueue::queue {
 namespace {
 
 constexpr int64 kLongestSleep = 5 * USECS_PER_SEC;
-constexpr int64 kShortestSleep = 1000;
+constexpr int64 kShortestSleep = 10 * 1000;
 constexpr int64 kPoliteSleep = 100 * 1000;
 
 uint32 SleepEvent() {
@@ -32,14 +32,17 @@ void Waiter::Enter(const page::SegmentRef& map) {
     ConditionVariablePrepareToSleep(page::WaitVariable(map, choosy_));
 }
 
-bool Waiter::Sleep() {
+bool Waiter::Sleep(bool paused) {
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline_) return false;
     TimestampTz until = now + kLongestSleep;
     TimestampTz timer = 0;
     const page::Bound next = page::NextDue(map_);
-    if (next != page::kNever) {
-        const TimestampTz due = std::max(page::WakeTime(next), now + (choosy_ ? kPoliteSleep : kShortestSleep));
+    if (next != page::kNever && !paused) {
+        // What is due already was looked at just now and was not for us.
+        const TimestampTz wake = page::WakeTime(next);
+        const TimestampTz due =
+            wake > now && !choosy_ ? wake : std::max(wake, now + (choosy_ ? kPoliteSleep : kShortestSleep));
         if (due < until && page::ClaimTimer(map_, due, now)) until = timer = due;
     }
     until = std::min(until, deadline_);

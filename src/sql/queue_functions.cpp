@@ -151,6 +151,11 @@ Relation ArchiveOf(const OpenedQueue& opened) {
                 (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" has no archive table", opened.queue->name),
                  errhint("Call queue.create with the queue's settings: it makes one.")));
     Relation archive = table_open(opened.queue->archive, RowExclusiveLock);
+    // Its CHECKs and index expressions are its owner's code, which runs as whoever archives.
+    if (archive->rd_rel->relowner != opened.queue->owner)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("table \"%s\" belongs to another role than the queue", RelationGetRelationName(archive)),
+                        errhint("Drop or rename it, or ALTER TABLE ... OWNER TO the queue's.")));
     const TupleDesc desc = RelationGetDescr(archive);
     const TupleDesc from = RelationGetDescr(opened.segment);
     bool good = archive->rd_rel->relkind == RELKIND_RELATION && archive->rd_rel->relam == HEAP_TABLE_AM_OID &&
@@ -357,8 +362,9 @@ PGQUEUE_FUNCTION(pgqueue_read) {
             Close(opened);
             break;
         }
+        const bool paused = opened.queue->paused;
         Close(opened, RowExclusiveLock);  // a sleeper must not hold up VACUUM FULL and the like
-        if (!waiter.Sleep()) break;
+        if (!waiter.Sleep(paused)) break;
         CHECK_FOR_INTERRUPTS();
         opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
         options.vt = vt.value_or(opened.queue->vt);
@@ -469,11 +475,12 @@ PGQUEUE_FUNCTION(pgqueue_wait) {
     for (;;) {
         const OpenedQueue opened = Open(name, ACL_SELECT | ACL_UPDATE, AccessShareLock);
         waiter.Enter(MapOf(opened));
-        const bool found = !opened.queue->paused && Read(opened, options, nullptr).count > 0;
+        const bool paused = opened.queue->paused;
+        const bool found = !paused && Read(opened, options, nullptr).count > 0;
         Close(opened, AccessShareLock);
         if (found) break;
         SPI_commit();
-        if (!waiter.Sleep()) break;
+        if (!waiter.Sleep(paused)) break;
         CHECK_FOR_INTERRUPTS();
     }
     waiter.Leave();

@@ -14,6 +14,7 @@ struct Queue {
     char name[NAMEDATALEN];  // hash key
     bool valid;
     Oid parent;
+    Oid owner;  // of all its tables
     Oid segment;
     Oid primary_key;  // of the segment, on msg_id
     Oid sequence;     // of the ids

@@ -24,7 +24,8 @@ public:
     // Sleeps until there may be something, the deadline has come or a signal arrived. False: the deadline has passed.
     // No lock on the segment is held. Raises FATAL if the client has gone meanwhile: the next message is for somebody
     // who is there.
-    bool Sleep();
+    // `paused`: only a resume can change anything.
+    bool Sleep(bool paused);
     // Leaves the list. One other sleeper is woken: we may have kept the timer, or left messages that it can have.
     void Leave();
 
