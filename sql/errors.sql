@@ -152,6 +152,13 @@ SET wal_consistency_checking = 'heap,btree';
 SELECT pg_temp.attempt($$SELECT queue.read('errors')$$);
 RESET wal_consistency_checking;
 
+-- The end of the ids.
+SELECT queue.create('errors_x');
+SELECT setval('queue."q_errors_x#ids"', 9223372036854775807);
+SELECT pg_temp.attempt($$SELECT queue.send('errors_x', '1')$$);
+SELECT pg_temp.attempt($$SELECT queue.send_batch('errors_x', '{1,2}')$$);
+SELECT queue.drop('errors_x');
+
 -- A trigger function of ours elsewhere, or called by hand.
 SELECT queue.on_insert();
 CREATE TABLE errors_table (id int);
