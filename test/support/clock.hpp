@@ -1,6 +1,7 @@
 // CLOCK_MONOTONIC in nanoseconds: the only clock by which these programs order events.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <ctime>
 
@@ -17,9 +18,11 @@ inline Nanos Now() {
     return ts.tv_sec * kSecond + ts.tv_nsec;
 }
 
+// A time that has passed already is no pause.
 inline void Pause(Nanos duration) {
+    if (duration <= 0) return;
     timespec ts{duration / kSecond, duration % kSecond};
-    while (nanosleep(&ts, &ts) != 0) {
+    while (nanosleep(&ts, &ts) != 0 && errno == EINTR) {
     }
 }
 
