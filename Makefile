@@ -73,8 +73,9 @@ EXTRA_CLEAN = build $(OBJS:.o=.d)
 all:
 
 # Without a server's development files (a bare machine before `make deps`) only the targets that run scripts are there.
+# pgxs.mk alone doesn't tell: Debian 12 has it in the client's package.
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq ($(wildcard $(PGXS)),)
+ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)),)
 include $(PGXS)
 
 # Link with the C++ driver.

@@ -67,7 +67,7 @@ $worker->query_ok('BEGIN; SELECT count(*) FROM ' . sprintf($batch, "'r'", 20000)
 sql($node, "SELECT queue.send('r', '\"after\"')");
 is(sql($node, "SELECT count(*) FROM queue.read('r', qty => 100)"), '10', 'the others are read');
 pages("queue.read('r')");
-few_pages("queue.read('r')", 10, 'a read after it, in vain');
+few_pages("queue.read('r', wait => 1.5)", 10, 'a read that waits after it, in vain');
 sql($node, "SELECT queue.send('r', '\"again\"')");
 few_pages("queue.read('r')", 10, 'a read behind it');
 
