@@ -5,6 +5,7 @@ MODULE_big = pgqueue
 
 # The table of contents: every object of the library, one per line, in alphabetical order.
 OBJS = \
+	src/page/index_append.o \
 	src/page/inplace.o \
 	src/page/page_map.o \
 	src/page/released_leases.o \

@@ -9,8 +9,12 @@ constexpr int kMaxFieldBytes = 48;
 
 }  // namespace
 
+bool InPlaceAllowed() {
+    return likely(wal_consistency_checking == nullptr || !wal_consistency_checking[RM_GENERIC_ID]);
+}
+
 void RequireInPlaceAllowed() {
-    if (likely(wal_consistency_checking == nullptr || !wal_consistency_checking[RM_GENERIC_ID])) return;
+    if (InPlaceAllowed()) return;
     ereport(ERROR,
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
              errmsg("pgqueue can't change rows in place while \"wal_consistency_checking\" covers generic records"),

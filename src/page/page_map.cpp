@@ -15,7 +15,7 @@ constexpr uint32 kNone = 0xffffffff;
 // A word: the bound in the upper 42 bits, a count of its changes in the lower 22.
 Bound BoundIn(uint64 word) { return word >> kBoundShift; }
 uint64 Successor(uint64 word, Bound bound) { return (bound << kBoundShift) | ((word + 1) & kCountMask); }
-uint64 InitialWord(Bound bound) { return bound << kBoundShift; }
+uint64 InitialWord(Bound bound, uint32 count = 0) { return bound << kBoundShift | (count & kCountMask); }
 
 // A start in one word: the line pointer (10 bits), the change count of the page's word to which it belongs (22 bits),
 // and the low 32 bits of its due, at most kStartReach after the look that left it. Without a line pointer: none.
@@ -75,6 +75,7 @@ struct Map {
     uint32 free_slot;               // map lock
     uint32 clock_hand;              // map lock
     uint32 free_node;               // pool_lock; chained through child[0]
+    pg_atomic_uint32 first_count;   // see FillNode
     pg_atomic_uint64 released_max;  // the latest released_until of any slot, evicted ones included
 };
 
@@ -131,10 +132,12 @@ void FreeTree(uint32 node, int level) {  // slot's exclusive lock held
     SpinLockRelease(&map->pool_lock);
 }
 
-// A leaf's starts must not be valid: kNone is none, since no line pointer is 0.
+// A leaf's starts must not be valid: kNone is none, since no line pointer is 0. The words' counts start somewhere else
+// each time: a word of a node that was here before, loaded then, must not pass for one of this node.
 void FillNode(uint32 node, Bound bound) {
+    const uint32 count = pg_atomic_fetch_add_u32(&map->first_count, 0x9e3779b9);
     for (int i = 0; i < kFanout; i++) {
-        pg_atomic_write_u64(&nodes[node].word[i], InitialWord(bound));
+        pg_atomic_write_u64(&nodes[node].word[i], InitialWord(bound, count));
         pg_atomic_write_u64(&nodes[node].below[i], kNone);
     }
 }
@@ -159,7 +162,10 @@ void MarkUnknown(Band* band, BlockNumber blocks) {
         if (node == kNone) return;
         FillNode(node, kNever);
         const int index = last / SpanOf(level);
-        for (int i = 0; i <= index; i++) pg_atomic_write_u64(&nodes[node].word[i], InitialWord(kUnknown));
+        for (int i = 0; i <= index; i++) {
+            pg_atomic_uint64* word = &nodes[node].word[i];
+            pg_atomic_write_u64(word, Successor(pg_atomic_read_u64(word), kUnknown));
+        }
         if (link == nullptr)
             band->root = node;
         else
@@ -181,7 +187,7 @@ void Grow(Band* band, BlockNumber block) {
         const uint32 node = AllocateNode();
         if (node != kNone) {
             FillNode(node, kNever);
-            pg_atomic_write_u64(&nodes[node].word[0], InitialWord(bound));
+            pg_atomic_write_u64(&nodes[node].word[0], Successor(pg_atomic_read_u64(&nodes[node].word[0]), bound));
             pg_atomic_write_u64(&nodes[node].below[0], band->root);
             band->root = node;
         } else if (band->root != kNone) {
@@ -452,6 +458,7 @@ void MapShmemInit() {
     map->node_count = NodeCount();
     map->clock_hand = 0;
     pg_atomic_init_u64(&map->released_max, 0);
+    pg_atomic_init_u32(&map->first_count, 0);
     for (int i = 0; i < map->bucket_count; i++) buckets[i] = kNone;
     map->free_slot = 0;
     for (int i = 0; i < map->slot_count; i++) {
@@ -786,7 +793,9 @@ void Wake(const SegmentRef& ref, int count) {
     }
     ConditionVariable* waiters = &slots[index].waiters;
     pg_memory_barrier();  // pairs with the waiter's: it enters the list, then looks at the map
-    for (int i = 0; i < count && !proclist_is_empty(&waiters->wakeup); i++) ConditionVariableSignal(waiters);
+    if (count == kEverybody && !proclist_is_empty(&waiters->wakeup)) ConditionVariableBroadcast(waiters);
+    for (int i = 0; count != kEverybody && i < count && !proclist_is_empty(&waiters->wakeup); i++)
+        ConditionVariableSignal(waiters);
     if (!proclist_is_empty(&slots[index].choosy.wakeup)) ConditionVariableBroadcast(&slots[index].choosy);
 }
 

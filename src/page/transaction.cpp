@@ -84,7 +84,7 @@ void Note(pg::TopVector<Touch>* touches, const Touch& touch) {
 
 void Apply(const Touch& touch) {
     if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
-    Wake(touch.ref, touch.wake_all ? std::numeric_limits<int>::max() : std::min(touch.rows, kMaxWakes));
+    Wake(touch.ref, touch.wake_all ? kEverybody : std::min(touch.rows, kMaxWakes));
 }
 
 void GiveBack(const Held& held) {

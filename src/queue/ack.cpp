@@ -16,6 +16,7 @@ struct Located {
     Buffer buffer = InvalidBuffer;
     HeapTupleData tuple{};
     RowState state = RowState::kDead;
+    bool replaced = false;  // not found, but a version that an UPDATE has replaced
     explicit operator bool() const { return buffer != InvalidBuffer; }
 };
 
@@ -26,13 +27,16 @@ Located LocateOnPage(Relation rel, BlockNumber block, OffsetNumber off, int64 ms
     Located found;
     Buffer buffer = ReadBuffer(rel, block);
     LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-    found.state = StateOf(rel, buffer, off, &found.tuple);
-    bool good = Alive(found.state) && HeadOf(found.tuple.t_data)->msg_id == msg_id;
-    const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
-    for (OffsetNumber i = FirstOffsetNumber; !good && i <= last; i = OffsetNumberNext(i)) {
+    const auto is_it = [&](OffsetNumber i) {
         found.state = StateOf(rel, buffer, i, &found.tuple);
-        good = Alive(found.state) && HeadOf(found.tuple.t_data)->msg_id == msg_id;
-    }
+        if (Alive(found.state)) return HeadOf(found.tuple.t_data)->msg_id == msg_id;
+        found.replaced |= found.state == RowState::kReplaced && HasHead(&found.tuple) &&
+                          HeadOf(found.tuple.t_data)->msg_id == msg_id;
+        return false;
+    };
+    bool good = is_it(off);
+    const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+    for (OffsetNumber i = FirstOffsetNumber; !good && i <= last; i = OffsetNumberNext(i)) good = is_it(i);
     if (good)
         found.buffer = buffer;
     else
@@ -54,15 +58,27 @@ Located Locate(const OpenedQueue& opened, int64 msg_id) {
     IndexScanDesc scan = compat::BeginIndexScan(rel, index, SnapshotAny, 1);
     ScanKeyData key;
     ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(msg_id));
-    index_rescan(scan, &key, 1, nullptr, 0);
     Located found;
-    BlockNumber looked = InvalidBlockNumber;
-    while (ItemPointer tid = index_getnext_tid(scan, ForwardScanDirection)) {
-        const BlockNumber block = ItemPointerGetBlockNumber(tid);
-        if (block == looked) continue;
-        looked = block;
-        found = LocateOnPage(rel, block, ItemPointerGetOffsetNumber(tid), msg_id);
-        if (found) break;
+    // An UPDATE that commits while we look replaces a version that the index has led us to by one that it has not. So
+    // where a replaced one is met, the index is asked again, until it knows no others than it did before.
+    uint64 known = 0;
+    for (uint64 before = 1; known != before;) {
+        before = known;
+        known = 0;
+        bool replaced = false;
+        BlockNumber looked = InvalidBlockNumber;
+        index_rescan(scan, &key, 1, nullptr, 0);
+        while (ItemPointer tid = index_getnext_tid(scan, ForwardScanDirection)) {
+            const BlockNumber block = ItemPointerGetBlockNumber(tid);
+            known += (uint64{block} << 16 | ItemPointerGetOffsetNumber(tid)) * 0x9e3779b97f4a7c15u;
+            if (block == looked) continue;
+            looked = block;
+            found = LocateOnPage(rel, block, ItemPointerGetOffsetNumber(tid), msg_id);
+            if (found) break;
+            replaced |= found.replaced;
+        }
+        if (found || !replaced) break;
+        CHECK_FOR_INTERRUPTS();
     }
     index_endscan(scan);
     index_close(index, NoLock);
@@ -249,10 +265,9 @@ bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool 
             page::DropHeldLease(lease);
         else
             page::MoveHeldLease(lease, vt);
-        HeapTuple copy = sink != nullptr ? heap_copytuple(&row.tuple) : nullptr;
         const BlockNumber block = BufferGetBlockNumber(row.buffer);
-        const int32 priority = head->priority;
-        page::Lower(map, priority, block, block, page::BoundOf(vt));
+        page::Lower(map, head->priority, block, block, page::BoundOf(vt));
+        HeapTuple copy = sink != nullptr ? heap_copytuple(&row.tuple) : nullptr;
         guard.Unlock();
         page::Wake(map, 1);
         if (copy != nullptr) {

@@ -11,6 +11,7 @@ HTAB* by_oid;   // relation -> name of the queue that it belongs to
 constexpr AttrNumber kSettingsName = 6;
 Queue* last;  // the one used last
 uint64 invalidations;
+int outdated;  // entries that became so since they were last looked through, at least
 
 struct OidEntry {
     Oid relation;
@@ -25,18 +26,23 @@ struct Settings {
     bool prioritized;
 };
 
+void Outdate(Queue* queue) {
+    if (queue->valid) outdated++;
+    queue->valid = false;
+}
+
 void OnRelcacheInvalidation(Datum, Oid relation) {
     if (by_name == nullptr) return;
     invalidations++;
     if (relation == InvalidOid) {
         HASH_SEQ_STATUS scan;
         hash_seq_init(&scan, by_name);
-        while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) queue->valid = false;
+        while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) Outdate(queue);
         return;
     }
     const auto* entry = static_cast<OidEntry*>(hash_search(by_oid, &relation, HASH_FIND, nullptr));
     if (entry == nullptr) return;
-    if (auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr))) queue->valid = false;
+    if (auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr))) Outdate(queue);
 }
 
 void OnRoleInvalidation(Datum, int, uint32) {
@@ -44,6 +50,25 @@ void OnRoleInvalidation(Datum, int, uint32) {
     HASH_SEQ_STATUS scan;
     hash_seq_init(&scan, by_name);
     while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) queue->acl_role = InvalidOid;
+}
+
+constexpr int kMostOutdated = 1000;
+
+// Between transactions nobody holds an entry. Those of queues that were changed or dropped, and not used since, must
+// not fill memory.
+void ForgetOutdated(XactEvent event, void*) {
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
+    if (outdated < kMostOutdated) return;
+    outdated = 0;
+    HASH_SEQ_STATUS scan;
+    hash_seq_init(&scan, by_name);
+    while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan)))
+        if (!queue->valid) hash_search(by_name, queue->name, HASH_REMOVE, nullptr);
+    hash_seq_init(&scan, by_oid);
+    while (auto* entry = static_cast<OidEntry*>(hash_seq_search(&scan)))
+        if (hash_search(by_name, entry->name, HASH_FIND, nullptr) == nullptr)
+            hash_search(by_oid, &entry->relation, HASH_REMOVE, nullptr);
+    last = nullptr;
 }
 
 void CreateTables() {
@@ -60,6 +85,7 @@ void CreateTables() {
     CacheRegisterRelcacheCallback(OnRelcacheInvalidation, 0);
     CacheRegisterSyscacheCallback(AUTHOID, OnRoleInvalidation, 0);
     CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, OnRoleInvalidation, 0);
+    RegisterXactCallback(ForgetOutdated, nullptr);
 }
 
 void Remember(Oid relation, const char* name) {
@@ -332,6 +358,9 @@ void Load(Queue* queue) {
     }
 }
 
+// The server's own debugging aid empties the caches at every look: nothing would ever be found unchanged.
+bool Discarding() { return debug_discard_caches > 0; }
+
 void CheckPrivileges(Queue* queue, AclMode wanted) {
     const Oid role = GetUserId();
     if (queue->acl_role != role) {
@@ -428,12 +457,12 @@ OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
         while (!queue->valid) {
             const uint64 before = invalidations;
             Load(queue);
-            queue->valid = invalidations == before;  // else something changed while we looked
+            queue->valid = invalidations == before || Discarding();  // else something changed while we looked
         }
         CheckPrivileges(queue, privileges);
         const Oid segment = queue->segment;
         LockRelationOid(segment, lock);
-        if (!queue->valid) {
+        if (!queue->valid && !Discarding()) {
             UnlockRelationOid(segment, lock);
             continue;
         }
@@ -475,7 +504,9 @@ void MarkPrioritized(Queue* queue) {
         UnlockReleaseBuffer(buffer);
     });
     queue->prioritized = true;
-    CacheInvalidateRelcacheByRelid(queue->parent);
+    // Others learn of it; where the parent is gone meanwhile there is nothing to learn.
+    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(queue->parent)))
+        CacheInvalidateRelcacheByRelid(queue->parent);
 }
 
 // A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our

@@ -70,7 +70,7 @@ private:
             const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
             HeapTupleData tuple;
             for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
-                if (StateOf(rel_, buffer, off, &tuple) == RowState::kDead) continue;
+                if (IsOver(StateOf(rel_, buffer, off, &tuple))) continue;
                 const RowHead* head = HeadOf(tuple.t_data);
                 if (page::BandFor(map_, head->priority) != 0)
                     page::Lower(map_, head->priority, block, block,
@@ -169,7 +169,7 @@ private:
         HeapTupleData tuple;
         for (OffsetNumber off = *from; off <= last; off = OffsetNumberNext(off)) {
             const RowState state = StateOf(rel_, buffer, off, &tuple);
-            if (state == RowState::kDead) continue;
+            if (IsOver(state)) continue;
             const RowHead* head = HeadOf(tuple.t_data);
             TimestampTz due = head->vt;
             bool deliverable = false;

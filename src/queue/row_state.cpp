@@ -20,14 +20,8 @@ bool OnlyHarmlessLocks(HeapTupleHeader tuple) {
     return harmless;
 }
 
-// The row really has the leading columns at their places. The table's definition says so, but rows that are older than
-// a definition may end before them, or hold NULLs.
 void CheckHead(Relation rel, HeapTuple tuple) {
-    const HeapTupleHeader row = tuple->t_data;
-    constexpr bits8 kHeadBits = (1 << kPriority) - 1;
-    if (likely(HeapTupleHeaderGetNatts(row) >= kPriority && tuple->t_len >= row->t_hoff + sizeof(RowHead) &&
-               (!(row->t_infomask & HEAP_HASNULL) || (row->t_bits[0] & kHeadBits) == kHeadBits)))
-        return;
+    if (likely(HasHead(tuple))) return;
     ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
                     errmsg("row (%u,%u) of table \"%s\" is not a message", ItemPointerGetBlockNumber(&tuple->t_self),
                            ItemPointerGetOffsetNumber(&tuple->t_self), RelationGetRelationName(rel)),
@@ -62,6 +56,8 @@ RowState Judge(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
             return RowState::kGone;
         case TM_BeingModified:
             return OnlyHarmlessLocks(tuple->t_data) ? RowState::kLive : RowState::kChanging;
+        case TM_Updated:
+            return RowState::kReplaced;
         default:
             return RowState::kDead;
     }
@@ -69,9 +65,16 @@ RowState Judge(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
 
 }  // namespace
 
+bool HasHead(const HeapTupleData* tuple) {
+    const HeapTupleHeader row = tuple->t_data;
+    constexpr bits8 kHeadBits = (1 << kPriority) - 1;
+    return HeapTupleHeaderGetNatts(row) >= kPriority && tuple->t_len >= row->t_hoff + sizeof(RowHead) &&
+           (!(row->t_infomask & HEAP_HASNULL) || (row->t_bits[0] & kHeadBits) == kHeadBits);
+}
+
 RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple) {
     const RowState state = Judge(rel, buffer, off, tuple);
-    if (state != RowState::kDead) CheckHead(rel, tuple);
+    if (!IsOver(state)) CheckHead(rel, tuple);
     return state;
 }
 

@@ -1,5 +1,6 @@
 #include "pgqueue/queue/table_writer.hpp"
 
+#include "pgqueue/page/index_append.hpp"
 #include "pgqueue/pg/compat.hpp"
 #include "pgqueue/queue/row.hpp"
 
@@ -31,15 +32,24 @@ void TableWriter::CheckConstraints(HeapTuple tuple) {
     if (RelationGetDescr(rel_)->constr != nullptr) ExecConstraints(result_, slot_, estate_);
 }
 
-void TableWriter::InsertIndexes(HeapTuple tuple) {
-    if (primary_key_ != nullptr) {
-        Datum value = Int64GetDatum(HeadOf(tuple->t_data)->msg_id);
+void TableWriter::InsertKeys(const HeapTuple* tuples, int count) {
+    const auto key = [&](int i) { return HeadOf(tuples[i]->t_data)->msg_id; };
+    for (int done = 0; done < count;) {
+        int run = 1;
+        while (done + run < count && key(done + run) == key(done) + run) run++;
+        const int appended = page::AppendToIndex(primary_key_, key(done), &tuples[done], run);
+        done += appended;
+        if (appended > 0) continue;
+        Datum value = Int64GetDatum(key(done));
         bool null = false;
         IndexInfo info{};  // a btree insert doesn't look at it
         info.type = T_IndexInfo;
-        index_insert(primary_key_, &value, &null, &tuple->t_self, rel_, UNIQUE_CHECK_YES, false, &info);
-        return;
+        index_insert(primary_key_, &value, &null, &tuples[done]->t_self, rel_, UNIQUE_CHECK_YES, false, &info);
+        done++;
     }
+}
+
+void TableWriter::InsertIndexes(HeapTuple tuple) {
     ExecStoreHeapTuple(tuple, slot_, false);
     slot_->tts_tid = tuple->t_self;
     slot_->tts_tableOid = RelationGetRelid(rel_);
@@ -60,7 +70,10 @@ void TableWriter::Insert(HeapTuple* tuples, int count, int options) {
         heap_multi_insert(rel_, slots_.data(), count, command, options, nullptr);
         for (int i = 0; i < count; i++) tuples[i]->t_self = slots_[i]->tts_tid;
     }
-    for (int i = 0; i < count; i++) InsertIndexes(tuples[i]);
+    if (primary_key_ != nullptr)
+        InsertKeys(tuples, count);
+    else
+        for (int i = 0; i < count; i++) InsertIndexes(tuples[i]);
 }
 
 }  // namespace pgqueue::queue

@@ -17,7 +17,8 @@ uint32 SleepEvent() {
 }  // namespace
 
 Waiter::Waiter(double seconds, bool choosy)
-    : deadline_(GetCurrentTimestamp() + static_cast<int64>(seconds * USECS_PER_SEC)), choosy_(choosy) {}
+    : deadline_(GetCurrentTimestamp() + static_cast<int64>(seconds * USECS_PER_SEC)), choosy_(choosy),
+      paused_sleep_(kShortestSleep) {}
 
 Waiter::~Waiter() {
     if (entered_) Leave();
@@ -45,10 +46,20 @@ bool Waiter::Sleep(bool paused) {
             wake > now && !choosy_ ? wake : std::max(wake, now + (choosy_ ? kPoliteSleep : kShortestSleep));
         if (due < until && page::ClaimTimer(map_, due, now)) until = timer = due;
     }
+    // The commit that resumes a queue wakes us before it tells the caches, so a look in between finds it paused still.
+    if (paused) {
+        until = now + paused_sleep_;
+        paused_sleep_ = std::min(2 * paused_sleep_, kLongestSleep);
+    }
     until = std::min(until, deadline_);
     const long milliseconds = std::max<int64>(1, (until - now + 999) / 1000);
     page::RegisterWait(map_, timer);
-    ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
+    // The look may have waited for something else, and the check below for the client, by this process's latch: then a
+    // signal that came meanwhile has taken us off the list, and nothing would tell.
+    SetLatch(MyLatch);
+    const bool timed_out =
+        ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
+    if (!timed_out) paused_sleep_ = kShortestSleep;
     if (timer != 0) page::ReleaseTimer(map_, timer);
     page::RegisterWait(map_, 0);
     if (MyProcPort != nullptr && !pq_check_connection())

@@ -64,7 +64,9 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
                                  "shared_buffers = 32MB\n"
                                  "checkpoint_timeout = 30s\n"
                                  "deadlock_timeout = 200ms\n"
-                                 "log_min_messages = warning\n";
+                                 "log_min_messages = warning\n"
+                                 "log_error_verbosity = verbose\n"
+                                 "log_line_prefix = '%m [%p] %a '\n";
     if (!server.Run({"/bin/sh", "-c", "cat >>\"$0\" <<'SETTINGS'\n" + settings + "SETTINGS\n",
                      server.datadir_ + "/postgresql.conf"}) ||
         !server.Run({bindir + "/pg_ctl", "-D", server.datadir_, "-l", server.log_, "-w", "-t", "120", "start"}))

@@ -14,6 +14,7 @@ namespace pgqueue::page {
 // Raises feature_not_supported where an in-place change can't be made safe: with wal_consistency_checking on for
 // generic records, recovery would compare bytes of the page's hole and stop.
 void RequireInPlaceAllowed();
+bool InPlaceAllowed();
 
 class InPlaceWriter {
 public:

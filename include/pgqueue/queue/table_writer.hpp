@@ -21,6 +21,7 @@ public:
 
 private:
     void CheckConstraints(HeapTuple tuple);
+    void InsertKeys(const HeapTuple* tuples, int count);
     void InsertIndexes(HeapTuple tuple);
 
     Relation rel_;

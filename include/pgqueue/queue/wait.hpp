@@ -34,6 +34,7 @@ private:
     bool choosy_;
     page::SegmentRef map_;
     bool entered_ = false;
+    int64 paused_sleep_;  // how long the next sleep on a paused queue may last
 };
 
 }  // namespace pgqueue::queue
