@@ -32,8 +32,8 @@ BlockNumber FindLastLeaf(Relation index) {
     Buffer buffer = ReadBuffer(index, BTREE_METAPAGE);
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     const BTMetaPageData* meta = BTPageGetMeta(BufferGetPage(buffer));
-    BlockNumber block = meta->btm_magic == BTREE_MAGIC && meta->btm_version == BTREE_VERSION ? meta->btm_fastroot
-                                                                                             : InvalidBlockNumber;
+    BlockNumber block =
+        meta->btm_magic == BTREE_MAGIC && meta->btm_version == BTREE_VERSION ? meta->btm_fastroot : InvalidBlockNumber;
     UnlockReleaseBuffer(buffer);
     if (block == P_NONE) return InvalidBlockNumber;
     while (block != InvalidBlockNumber) {

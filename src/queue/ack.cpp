@@ -30,8 +30,8 @@ Located LocateOnPage(Relation rel, BlockNumber block, OffsetNumber off, int64 ms
     const auto is_it = [&](OffsetNumber i) {
         found.state = StateOf(rel, buffer, i, &found.tuple);
         if (Alive(found.state)) return HeadOf(found.tuple.t_data)->msg_id == msg_id;
-        found.replaced |= found.state == RowState::kReplaced && HasHead(&found.tuple) &&
-                          HeadOf(found.tuple.t_data)->msg_id == msg_id;
+        found.replaced |=
+            found.state == RowState::kReplaced && HasHead(&found.tuple) && HeadOf(found.tuple.t_data)->msg_id == msg_id;
         return false;
     };
     bool good = is_it(off);

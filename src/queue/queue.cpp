@@ -505,8 +505,7 @@ void MarkPrioritized(Queue* queue) {
     });
     queue->prioritized = true;
     // Others learn of it; where the parent is gone meanwhile there is nothing to learn.
-    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(queue->parent)))
-        CacheInvalidateRelcacheByRelid(queue->parent);
+    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(queue->parent))) CacheInvalidateRelcacheByRelid(queue->parent);
 }
 
 // A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our

@@ -57,8 +57,7 @@ bool Waiter::Sleep(bool paused) {
     // The look may have waited for something else, and the check below for the client, by this process's latch: then a
     // signal that came meanwhile has taken us off the list, and nothing would tell.
     SetLatch(MyLatch);
-    const bool timed_out =
-        ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
+    const bool timed_out = ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
     if (!timed_out) paused_sleep_ = kShortestSleep;
     if (timer != 0) page::ReleaseTimer(map_, timer);
     page::RegisterWait(map_, 0);

@@ -215,9 +215,8 @@ class Pgq(Contestant):
                                    WHERE queue_name = '{queue}')"""))
 
 
-class Select1(Contestant):
-    name = "select1"
-    label = "bare SELECT 1"
+class Bare(Contestant):
+    """A statement without a queue: a limit to measure against."""
     vacuumed = False
 
     def make(self, queue):
@@ -233,5 +232,18 @@ class Select1(Contestant):
         pass
 
 
-ALL = {c.name: c for c in (Pgqueue, Skip, Wrapper, Insert, Pgq, Select1)}
+class Select1(Bare):
+    """What a round trip costs."""
+    name = "select1"
+    label = "bare SELECT 1"
+
+
+class Commit(Bare):
+    """What a transaction that writes costs at least: a transaction id and a commit record."""
+    name = "commit"
+    label = "empty commit"
+
+
+ALL = {c.name: c for c in (Pgqueue, Skip, Wrapper, Insert, Pgq, Select1, Commit)}
+BARE = tuple(name for name, c in ALL.items() if issubclass(c, Bare))
 LABELS = {name: c.label for name, c in ALL.items()}

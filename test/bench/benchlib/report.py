@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
-from .contestants import LABELS
+from .contestants import BARE, LABELS
 from .load import MESSAGE
 from .targets import MISSED, REACHED, percent, targets, times
 
@@ -65,7 +65,7 @@ def notes(workload, key):
         base = workload.ratio(key, (who, clients, ""))
         return left, f"{percent(base)} of the empty queue" if base is not None else ""
     paired = any(k[2] for k in workload.samples)
-    if who in ("pgqueue", "select1") or paired:
+    if who in ("pgqueue", *BARE) or paired:
         return left, ""
     over = workload.ratio(("pgqueue", clients, ""), key)
     return left, f"pgqueue {times(over)}" if over is not None else ""

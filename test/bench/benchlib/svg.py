@@ -17,6 +17,7 @@ SERIES = {
     "pgqueue": ("#1f6feb", "#5b9dff"), "skip": ("#c77d0a", "#e8a33d"),
     "wrapper": ("#c23a54", "#f0718a"), "pgq": ("#2e8b57", "#62c48d"),
     "insert": ("#8a6fc0", "#b39ae6"), "select1": ("#98a2b0", "#7a8494"),
+    "commit": ("#7d8793", "#5f6975"),
 }
 
 

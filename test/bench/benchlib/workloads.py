@@ -4,6 +4,7 @@ an empty one. Rounds are interleaved: every contestant once, then all of them ag
 from dataclasses import dataclass, field
 from statistics import median
 
+from .contestants import BARE
 from .load import BATCH, pgbench
 from .server import BenchError
 
@@ -54,8 +55,8 @@ def plain_workloads(quick):
         return [Case(name, script, clients, **more) for name in names]
 
     queues = ("pgqueue", "skip", "wrapper")
-    senders = (*queues, "pgq", "select1")
-    takers = (*queues, "select1")
+    senders = (*queues, "pgq", "commit", "select1")
+    takers = (*queues, "commit", "select1")
     batch = {"per_call": 50, "takes": True}
     found = [
         Workload("send1", "send one, 16 clients", cases("send1", senders, 16)),
@@ -97,8 +98,8 @@ class Runner:
         """Run the case's script on a queue of that many rows: (Sample, messages handled).
         Calls that found nothing are no work: what counts is rows come or gone."""
         who = self.contestants[case.contestant]
-        if case.contestant == "select1":
-            result = pgbench(self.server, "select1", queue, case.clients, self.seconds)
+        if case.contestant in BARE:
+            result = pgbench(self.server, case.contestant, queue, case.clients, self.seconds)
             return Sample(result.tps, result.latency), 0
         # PgQ's rows stay until their table is rotated; its consumer's position moves.
         count = who.consumed if case.contestant == "pgq" and case.takes else who.rows
@@ -118,7 +119,7 @@ class Runner:
     def run_case(self, case, leased=0):
         """On a fresh queue with so many messages in flight; again with more if it ran dry."""
         who = self.contestants[case.contestant]
-        want = self.backlog(case) if case.takes and case.contestant != "select1" else 0
+        want = self.backlog(case) if case.takes and case.contestant not in BARE else 0
         for _ in range(4):
             who.create("bench")
             try:
