@@ -180,3 +180,16 @@ DROP VIEW queue.q_layout;
 SELECT count(*) FROM queue.settings WHERE queue_name = 'layout';
 SELECT pg_temp.attempt($$SELECT queue.create('layout')$$);
 SELECT pg_temp.attempt($$SELECT queue.drop('layout')$$);
+
+-- A column that came with a value for older rows: new ones have NULL there, whatever columns they end with.
+SELECT queue.create('late');
+SELECT queue.send('late', '1'), queue.send('late', NULL), queue.send('late', '3', '{"h": 1}'), queue.send('late', NULL, '{"h": 1}');
+ALTER TABLE queue.q_late ADD COLUMN note text DEFAULT 'older', ADD COLUMN plain int;
+ALTER TABLE queue.q_late ALTER COLUMN note DROP DEFAULT;
+SELECT queue.send('late', '1'), queue.send('late', NULL), queue.send('late', '3', '{"h": 1}'), queue.send('late', NULL, '{"h": 1}');
+UPDATE queue.q_late SET plain = 7 WHERE msg_id IN (4, 8);
+SELECT msg_id, message, headers, group_key, note, plain FROM queue.q_late ORDER BY 1;
+SELECT msg_id, message, headers, group_key FROM queue.read('late', qty => 10);
+SELECT queue.archive('late', i) FROM generate_series(1, 8) i;
+SELECT msg_id, message, headers, group_key FROM queue.a_late ORDER BY 1;
+SELECT queue.drop('late');

@@ -78,10 +78,18 @@ Size AppendValue(char* data, Size at, Datum value) {
     return start + VARSIZE(source);
 }
 
+// How many columns a row must have: those behind the last one that isn't NULL are left out, as in rows that are older
+// than a column. Where a column that came later has a value for such rows, all are stored.
+int ColumnsOf(TupleDesc desc, const OutgoingMessage& message) {
+    if (desc->constr != nullptr && desc->constr->missing != nullptr) return desc->natts;
+    return message.headers_null ? kMessage : kHeaders;
+}
+
 // heap_form_tuple for this one layout, at a tenth of its cost: it walks the columns twice for what is a memcpy here.
 HeapTuple FormRow(TupleDesc desc, const RowHead& head, const OutgoingMessage& message) {
-    const int columns = desc->natts;
-    const Size header = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(columns));  // group_key is NULL: there is a bitmap
+    const int columns = ColumnsOf(desc, message);
+    const bool has_null = columns > kHeaders || message.message_null;
+    const Size header = MAXALIGN(SizeofHeapTupleHeader + (has_null ? BITMAPLEN(columns) : 0));
     Size length = sizeof(RowHead);
     if (!message.message_null) length = AppendValue(nullptr, length, message.message);
     if (!message.headers_null) length = AppendValue(nullptr, length, message.headers);
@@ -101,10 +109,12 @@ HeapTuple FormRow(TupleDesc desc, const RowHead& head, const OutgoingMessage& me
     ItemPointerSetInvalid(&row->t_ctid);
     HeapTupleHeaderSetNatts(row, columns);
     row->t_hoff = static_cast<uint8>(header);
-    row->t_infomask = HEAP_HASNULL;
-    row->t_bits[0] = static_cast<bits8>(0x7f | (message.message_null ? 0 : 0x80));
-    row->t_bits[1] = static_cast<bits8>(message.headers_null ? 0 : 0x01);
-    static_assert(kMessage == 8 && kHeaders == 9 && kGroupKey == 10);
+    static_assert(kMessage == 8 && kHeaders == 9);
+    if (has_null) {
+        row->t_infomask = HEAP_HASNULL;
+        row->t_bits[0] = static_cast<bits8>(0x7f | (message.message_null ? 0 : 0x80));
+        if (columns > kMessage) row->t_bits[1] = static_cast<bits8>(message.headers_null ? 0 : 0x01);
+    }
 
     char* data = reinterpret_cast<char*>(row) + header;
     memcpy(data, &head, sizeof(head));
