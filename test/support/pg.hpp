@@ -78,6 +78,9 @@ public:
     // Breaks the TCP or unix socket under the connection, as a client that dies would.
     void Cut();
 
+    // Whether a transaction block is open, be it a failed one.
+    bool InTransaction() const { return PQtransactionStatus(conn_.get()) != PQTRANS_IDLE; }
+
     int Pid() const { return PQbackendPID(conn_.get()); }
 
 private:

@@ -139,7 +139,7 @@ bool Session::Commit() {
         ++row.failed;
         ++tally_.errors[error.State()];
         if (!Expected(error.State())) Trouble(Explain("COMMIT", error));
-        EndRoot(Outcome::kRolledBack, req, Now());
+        EndBlock(req);
         return false;
     } catch (const ConnectionLost&) {
         ++row.unanswered;
@@ -150,18 +150,20 @@ bool Session::Commit() {
 }
 
 void Session::Rollback() {
-    Tally::Row& row = tally_.Of(Op::kRollback);
-    ++row.calls;
-    const Nanos req = EndStart();
+    ++tally_.Of(Op::kRollback).calls;
+    EndBlock(EndStart());
+}
+
+void Session::EndBlock(Nanos req) {
     try {
-        conn_->Exec("ROLLBACK");
+        if (conn_->InTransaction()) conn_->Exec("ROLLBACK");
         EndRoot(Outcome::kRolledBack, req, Now());
     } catch (const SqlError&) {
         // Only a cancel that came late: the rollback is done all the same, or the next statement says so.
         EndRoot(Outcome::kRolledBack, req, kNever);
         Lose(Ending::kCut);
     } catch (const ConnectionLost&) {
-        ++row.unanswered;
+        ++tally_.Of(Op::kRollback).unanswered;
         EndRoot(Outcome::kRolledBack, req, kNever);
         Lose(Ending::kLost);
         throw;
@@ -227,7 +229,7 @@ void Session::Prepare() {
         if (!Expected(error.State()) && error.State() != "0A000" && error.State() != "53200")
             Trouble(Explain("PREPARE TRANSACTION", error));
         journal_.txs[root].gid = 0;
-        EndRoot(Outcome::kRolledBack, req, Now());
+        EndBlock(req);
     } catch (const ConnectionLost&) {
         ++row.unanswered;
         EndRoot(Outcome::kUnknown, req, kNever);

@@ -110,6 +110,7 @@ private:
     void Connect();
     void Lose(Ending ending);
     void EndRoot(Outcome outcome, Nanos req, Nanos resp);
+    void EndBlock(Nanos req);  // rolls back what may be left of the block: a cancel may hit COMMIT before it begins
     TxId NewTx(TxId parent, Nanos begin);
     support::Conn& Db();
     Nanos EndStart() const;
