@@ -81,10 +81,16 @@ struct Position {
     int count;
 };
 
+// The column is NOT NULL, but dead rows that are older than that may have left entries. They come last.
+bool HasNulls(Page page, OffsetNumber off) {
+    return IndexTupleHasNulls(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, off))));
+}
+
 // Leaf locked. A key above another one on the last leaf belongs on it, and can be on no other one.
 std::optional<Position> PlaceOn(Page page, int64 first, int count) {
     const OffsetNumber lowest = P_FIRSTDATAKEY(BTPageGetOpaque(page));
     const OffsetNumber last = PageGetMaxOffsetNumber(page);
+    if (last < lowest || HasNulls(page, last)) return std::nullopt;
     OffsetNumber after = last;
     while (after >= lowest && KeyAt(page, after) >= first) {
         if (last - after >= kMostBehind) return std::nullopt;

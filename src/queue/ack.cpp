@@ -27,16 +27,21 @@ Located LocateOnPage(Relation rel, BlockNumber block, OffsetNumber off, int64 ms
     Located found;
     Buffer buffer = ReadBuffer(rel, block);
     LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+    bool pending = false;
     const auto is_it = [&](OffsetNumber i) {
         found.state = StateOf(rel, buffer, i, &found.tuple);
         if (Alive(found.state)) return HeadOf(found.tuple.t_data)->msg_id == msg_id;
-        found.replaced |=
-            found.state == RowState::kReplaced && HasHead(&found.tuple) && HeadOf(found.tuple.t_data)->msg_id == msg_id;
+        if ((found.state != RowState::kReplaced && found.state != RowState::kPending) || !HasHead(&found.tuple) ||
+            HeadOf(found.tuple.t_data)->msg_id != msg_id)
+            return false;
+        (found.state == RowState::kPending ? pending : found.replaced) = true;
         return false;
     };
     bool good = is_it(off);
     const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
-    for (OffsetNumber i = FirstOffsetNumber; !good && i <= last; i = OffsetNumberNext(i)) good = is_it(i);
+    // The new version may have been looked at before its UPDATE committed, and the old one behind it: once more then.
+    for (int look = 0; look < 2 && !good && (look == 0 || (pending && found.replaced)); look++)
+        for (OffsetNumber i = FirstOffsetNumber; !good && i <= last; i = OffsetNumberNext(i)) good = is_it(i);
     if (good)
         found.buffer = buffer;
     else

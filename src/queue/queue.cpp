@@ -65,9 +65,13 @@ void ForgetOutdated(XactEvent event, void*) {
     while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan)))
         if (!queue->valid) hash_search(by_name, queue->name, HASH_REMOVE, nullptr);
     hash_seq_init(&scan, by_oid);
-    while (auto* entry = static_cast<OidEntry*>(hash_seq_search(&scan)))
-        if (hash_search(by_name, entry->name, HASH_FIND, nullptr) == nullptr)
-            hash_search(by_oid, &entry->relation, HASH_REMOVE, nullptr);
+    while (auto* entry = static_cast<OidEntry*>(hash_seq_search(&scan))) {
+        const auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr));
+        const Oid relation = entry->relation;
+        if (queue == nullptr || (relation != queue->parent && relation != queue->segment &&
+                                 relation != queue->sequence && relation != queue->archive))
+            hash_search(by_oid, &relation, HASH_REMOVE, nullptr);
+    }
     last = nullptr;
 }
 

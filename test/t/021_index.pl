@@ -77,6 +77,38 @@ fails_with($node, "SELECT * FROM queue.send_batch('back', array_fill('1'::jsonb,
 is(sql($node, 'SELECT count(*), count(DISTINCT msg_id) FROM queue.q_back'), '1240|1240', 'nothing of it stays');
 sound('lower ids');
 
+# Entries of rows without an id, dead and older than NOT NULL: NULLs come last in an index.
+for my $how ('USING INDEX', 'a row that is still seen') {
+    sql($node, "SELECT queue.drop('null'); SELECT queue.create('null')");
+    sql($node, "SELECT queue.send('null', '1') FROM generate_series(1, 10)");
+    my $null = sql($node, "SELECT queue.send('null', '1')");
+    my $table = 'queue."q_null#1"';
+    my $seen = session($node);
+    sql($node, <<"SQL");
+ALTER TABLE $table DROP CONSTRAINT "q_null#1_pkey";
+ALTER TABLE queue.q_null ALTER msg_id DROP NOT NULL;
+ALTER TABLE $table DISABLE TRIGGER ALL;
+CREATE UNIQUE INDEX new_key ON $table (msg_id);
+UPDATE $table SET msg_id = NULL WHERE msg_id = $null;
+SQL
+    if ($how ne 'USING INDEX') {
+        $seen->query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+        $seen->query('SELECT pg_current_snapshot()');    # no lock on the table
+        sql($node, 'DROP INDEX queue.new_key');
+    }
+    sql($node, "DELETE FROM $table WHERE msg_id IS NULL");
+    sql($node, 'ALTER TABLE queue.q_null ALTER msg_id SET NOT NULL');
+    sql($node, "ALTER TABLE $table ADD PRIMARY KEY " . ($how eq 'USING INDEX' ? 'USING INDEX new_key' : '(msg_id)'));
+    for my $trigger ('insert', 'update', 'change') {
+        sql($node, "ALTER TABLE $table ENABLE ALWAYS TRIGGER pgqueue_$trigger");
+    }
+    send_batch('null', 10);
+    send_one('null', 1);
+    is(sql($node, "SELECT count(*) FROM (VALUES (12), (16), (22)) v(i) WHERE queue.delete('null', i)"), '3', "$how: messages are found");
+    sound($how);
+    $seen->quit;
+}
+
 # SERIALIZABLE: each has read that nothing is behind an id, where the other one sends.
 sql($node, "SELECT queue.create('s1'); SELECT queue.create('s2'); SELECT queue.send(q, '1') FROM (VALUES ('s1'), ('s2')) v(q)");
 my @sessions = map { session($node) } 1 .. 2;

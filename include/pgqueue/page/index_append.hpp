@@ -3,7 +3,7 @@
 // Message ids rise, so nearly every new entry belongs on the index's last leaf. index_insert finds that leaf, locks it,
 // and logs a record for each entry by itself; here a run of consecutive keys goes in under one lock, with one WAL
 // record of the generic resource manager, as in inplace.hpp. What isn't the plain case (no room, a key that is there
-// already or may belong on another leaf) is left to index_insert.
+// already or may belong on another leaf, entries of dead rows that are older than NOT NULL) is left to index_insert.
 #pragma once
 
 #include "pgqueue/pg/memory.hpp"
