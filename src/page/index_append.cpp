@@ -86,7 +86,8 @@ bool HasNulls(Page page, OffsetNumber off) {
     return IndexTupleHasNulls(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, off))));
 }
 
-// Leaf locked. A key above another one on the last leaf belongs on it, and can be on no other one.
+// Leaf locked. A key above another one on the last leaf belongs on it, and can be on no other one. Nothing: this leaf
+// can't take the first key, or it is there already.
 std::optional<Position> PlaceOn(Page page, int64 first, int count) {
     const OffsetNumber lowest = P_FIRSTDATAKEY(BTPageGetOpaque(page));
     const OffsetNumber last = PageGetMaxOffsetNumber(page);
@@ -98,7 +99,8 @@ std::optional<Position> PlaceOn(Page page, int64 first, int count) {
     }
     if (after < lowest) return std::nullopt;
     if (after < last) count = static_cast<int>(std::min<int64>(count, KeyAt(page, OffsetNumberNext(after)) - first));
-    return Position{after, std::min<int>(count, PageGetExactFreeSpace(page) / kEntryRoom)};
+    count = std::min<int>(count, PageGetExactFreeSpace(page) / kEntryRoom);
+    return count > 0 ? std::optional(Position{after, count}) : std::nullopt;
 }
 
 // A fragment of a generic record's delta: `length` bytes of the page, from `start` on.
@@ -157,12 +159,10 @@ int AppendToIndex(Relation index, int64 first, const HeapTuple* rows, int count)
     if (!InPlaceAllowed()) return 0;
     Buffer buffer = LockLastLeaf(index);
     if (buffer == InvalidBuffer) return 0;
-    auto position = PlaceOn(BufferGetPage(buffer), first, count);
-    if (position && position->count > 0) {
+    const auto position = PlaceOn(BufferGetPage(buffer), first, count);
+    if (position) {
         CheckForSerializableConflictIn(index, nullptr, BufferGetBlockNumber(buffer));
         Store(index, buffer, *position, first, rows);
-    } else {
-        position.reset();
     }
     UnlockReleaseBuffer(buffer);
     return position ? position->count : 0;

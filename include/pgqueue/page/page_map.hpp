@@ -144,7 +144,7 @@ TimestampTz ReleasedUntil(const SegmentRef& ref);
 // Waiting readers. The variable's slot is not evicted while somebody is on its list.
 // Choosy ones, who may pass by what they are woken for, have one of their own.
 ConditionVariable* WaitVariable(const SegmentRef& ref, bool choosy);
-// Wakes up to `count` waiting readers, and all choosy ones. Safe in callbacks.
+// Wakes up to `count` waiting readers (kEverybody: all), and all choosy ones. Safe in callbacks.
 inline constexpr int kEverybody = std::numeric_limits<int>::max();
 void Wake(const SegmentRef& ref, int count);
 // One waiter at a time keeps the segment's timer; the others sleep until woken. Claims it for `due` if nobody watches
