@@ -50,11 +50,16 @@ void Session::Connect() {
     record.pid = conn_->Pid();
     journal_.conns.push_back(record);
     if (number_ >= 0) shared_.pids[static_cast<std::size_t>(number_)] = record.pid;
-    try {
-        conn_->Exec(kSettings);
-    } catch (const ConnectionLost&) {
-        Lose(Ending::kLost);
-        throw;
+    for (bool set = false; !set;) {
+        try {
+            conn_->Exec(kSettings);
+            set = true;
+        } catch (const ConnectionLost&) {
+            Lose(Ending::kLost);
+            throw;
+        } catch (const SqlError& error) {
+            if (!Expected(error.State())) throw;  // a cancel; the settings must stand all the same
+        }
     }
 }
 
