@@ -9,7 +9,9 @@ OBJS = \
 	src/page/inplace.o \
 	src/page/page_map.o \
 	src/page/released_leases.o \
+	src/page/serials.o \
 	src/page/transaction.o \
+	src/page/visibility.o \
 	src/pg/memory.o \
 	src/pgqueue.o \
 	src/queue/ack.o \

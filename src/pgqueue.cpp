@@ -1,4 +1,5 @@
 // The library's entry: settings, shared memory, callbacks. Everything else starts from a SQL function.
+#include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/queue/numbers.hpp"
 #include "pgqueue/settings.hpp"
@@ -18,6 +19,7 @@ void RequestSharedMemory() {
     if (previous_request_hook != nullptr) previous_request_hook();
     RequestAddinShmemSpace(page::MapShmemSize());
     RequestAddinShmemSpace(page::ReleasedShmemSize());
+    RequestAddinShmemSpace(page::SerialsShmemSize());
     RequestAddinShmemSpace(queue::NumbersShmemSize());
 }
 
@@ -26,6 +28,7 @@ void InitSharedMemory() {
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     page::MapShmemInit();
     page::ReleasedShmemInit();
+    page::SerialsShmemInit();
     queue::NumbersShmemInit();
     LWLockRelease(AddinShmemInitLock);
 }

@@ -6,17 +6,8 @@
 namespace pgqueue::queue {
 namespace {
 
-HTAB* by_name;  // name -> Queue
-HTAB* by_oid;   // relation -> name of the queue that it belongs to
 constexpr AttrNumber kSettingsName = 6;
-Queue* last;  // the one used last
-uint64 invalidations;
-int outdated;  // entries that became so since they were last looked through, at least
-
-struct OidEntry {
-    Oid relation;
-    char name[NAMEDATALEN];
-};
+pg::NameCache<Queue> cache;
 
 // The leading columns of queue.settings, fixed-width and NOT NULL: `prioritized` changes in place.
 struct Settings {
@@ -26,82 +17,10 @@ struct Settings {
     bool prioritized;
 };
 
-void Outdate(Queue* queue) {
-    if (queue->valid) outdated++;
-    queue->valid = false;
-}
-
-void OnRelcacheInvalidation(Datum, Oid relation) {
-    if (by_name == nullptr) return;
-    invalidations++;
-    if (relation == InvalidOid) {
-        HASH_SEQ_STATUS scan;
-        hash_seq_init(&scan, by_name);
-        while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) Outdate(queue);
-        return;
-    }
-    const auto* entry = static_cast<OidEntry*>(hash_search(by_oid, &relation, HASH_FIND, nullptr));
-    if (entry == nullptr) return;
-    if (auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr))) Outdate(queue);
-}
-
-void OnRoleInvalidation(Datum, int, uint32) {
-    if (by_name == nullptr) return;
-    HASH_SEQ_STATUS scan;
-    hash_seq_init(&scan, by_name);
-    while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan))) queue->acl_role = InvalidOid;
-}
-
-constexpr int kMostOutdated = 1000;
-
-// Between transactions nobody holds an entry. Those of queues that were changed or dropped, and not used since, must
-// not fill memory.
-void ForgetOutdated(XactEvent event, void*) {
-    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
-    if (outdated < kMostOutdated) return;
-    outdated = 0;
-    HASH_SEQ_STATUS scan;
-    hash_seq_init(&scan, by_name);
-    while (auto* queue = static_cast<Queue*>(hash_seq_search(&scan)))
-        if (!queue->valid) hash_search(by_name, queue->name, HASH_REMOVE, nullptr);
-    hash_seq_init(&scan, by_oid);
-    while (auto* entry = static_cast<OidEntry*>(hash_seq_search(&scan))) {
-        const auto* queue = static_cast<Queue*>(hash_search(by_name, entry->name, HASH_FIND, nullptr));
-        const Oid relation = entry->relation;
-        if (queue == nullptr || (relation != queue->parent && relation != queue->segment &&
-                                 relation != queue->sequence && relation != queue->archive))
-            hash_search(by_oid, &relation, HASH_REMOVE, nullptr);
-    }
-    last = nullptr;
-}
-
-void CreateTables() {
-    HASHCTL names{};
-    names.keysize = NAMEDATALEN;
-    names.entrysize = sizeof(Queue);
-    names.hcxt = TopMemoryContext;
-    HASHCTL oids{};
-    oids.keysize = sizeof(Oid);
-    oids.entrysize = sizeof(OidEntry);
-    oids.hcxt = TopMemoryContext;
-    by_oid = hash_create("pgqueue relations", 64, &oids, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-    by_name = hash_create("pgqueue queues", 64, &names, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-    CacheRegisterRelcacheCallback(OnRelcacheInvalidation, 0);
-    CacheRegisterSyscacheCallback(AUTHOID, OnRoleInvalidation, 0);
-    CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, OnRoleInvalidation, 0);
-    RegisterXactCallback(ForgetOutdated, nullptr);
-}
-
-void Remember(Oid relation, const char* name) {
-    auto* entry = static_cast<OidEntry*>(hash_search(by_oid, &relation, HASH_ENTER, nullptr));
-    strlcpy(entry->name, name, NAMEDATALEN);
-}
-
 [[noreturn]] void RaiseUnknown(Queue* queue) {
     char name[NAMEDATALEN];
     strlcpy(name, queue->name, NAMEDATALEN);
-    hash_search(by_name, name, HASH_REMOVE, nullptr);  // names that don't exist must not fill memory
-    last = nullptr;
+    cache.Forget(queue);
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" does not exist", name),
                     errhint("Create it with queue.create('%s').", name)));
     pg_unreachable();
@@ -337,10 +256,8 @@ void Load(Queue* queue) {
     queue->paused = settings->paused;
     queue->prioritized = settings->prioritized;
     queue->acl_role = InvalidOid;
-    Remember(queue->parent, queue->name);
-    Remember(queue->segment, queue->name);
-    Remember(queue->sequence, queue->name);
-    if (OidIsValid(queue->archive)) Remember(queue->archive, queue->name);
+    for (const Oid relation : {queue->parent, queue->segment, queue->sequence, queue->archive})
+        cache.DependOn(queue, relation);
 
     // No lock on the parent: this transaction may hold the segment's already, and DDL takes the parent's first.
     const ParentFacts parent = FactsOf(queue);
@@ -361,9 +278,6 @@ void Load(Queue* queue) {
         relation_close(segment, AccessShareLock);
     }
 }
-
-// The server's own debugging aid empties the caches at every look: nothing would ever be found unchanged.
-bool Discarding() { return debug_discard_caches > 0; }
 
 void CheckPrivileges(Queue* queue, AclMode wanted) {
     const Oid role = GetUserId();
@@ -443,30 +357,14 @@ Oid ExtensionOwner() {
 }
 
 OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
-    if (by_name == nullptr) CreateTables();
-    Queue* queue = last;
-    if (queue == nullptr || strcmp(queue->name, name) != 0) {
-        CheckName(name);
-        bool found = false;
-        char key[NAMEDATALEN] = {};
-        strlcpy(key, name, NAMEDATALEN);
-        queue = static_cast<Queue*>(hash_search(by_name, key, HASH_ENTER, &found));
-        if (!found) {
-            queue->valid = false;
-            queue->map = {};
-        }
-        last = queue;
-    }
+    if (cache.Last() == nullptr || strcmp(cache.Last()->name, name) != 0) CheckName(name);
+    Queue* queue = cache.Find(name);
     for (;;) {
-        while (!queue->valid) {
-            const uint64 before = invalidations;
-            Load(queue);
-            queue->valid = invalidations == before || Discarding();  // else something changed while we looked
-        }
+        cache.Validate(queue, Load);
         CheckPrivileges(queue, privileges);
         const Oid segment = queue->segment;
         LockRelationOid(segment, lock);
-        if (!queue->valid && !Discarding()) {
+        if (!cache.Holds(queue)) {
             UnlockRelationOid(segment, lock);
             continue;
         }

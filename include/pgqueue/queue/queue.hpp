@@ -3,7 +3,7 @@
 #pragma once
 
 #include "pgqueue/page/page_map.hpp"
-#include "pgqueue/pg/memory.hpp"
+#include "pgqueue/pg/name_cache.hpp"
 
 namespace pgqueue::queue {
 
@@ -29,6 +29,10 @@ struct Queue {
     page::SegmentRef map;
     Oid acl_role;  // whose privileges `acl` are
     AclMode acl;
+
+    bool Uses(Oid relation) const {
+        return relation == parent || relation == segment || relation == sequence || relation == archive;
+    }
 };
 
 // A queue opened for work: its segment is locked and stays so until the transaction ends, or until Close.

@@ -1,0 +1,32 @@
+// Serial numbers that never repeat: the receipts of leases, the versions of keys, the tokens of locks.
+//
+// They are drawn from pools in shared memory, one for each kind and database. A pool is an open range of a sequence:
+// the sequence is advanced in place, WAL-logged and flushed, and stays ahead of every number that was given out. So
+// numbers are skipped where a pool is lost (at a restart), and never repeated, whatever crashes. All are below 2^53, so
+// that JavaScript can hold them.
+#pragma once
+
+#include "pgqueue/pg/memory.hpp"
+
+namespace pgqueue::page {
+
+enum class Serial { kReceipts, kVersions };
+inline constexpr int kSerialKinds = 2;
+inline constexpr int64 kSerialLimit = int64{1} << 53;
+
+// Makes sure that `count` are at hand, all above `floor` (rows from elsewhere bring numbers of another database along).
+// May do I/O and raise. The floor must be below kSerialLimit / 2.
+void StockSerials(Serial kind, int64 count, int64 floor);
+// Takes consecutive ones, at any place that allows a spinlock, and returns the first; nothing if others have emptied
+// the stock since.
+std::optional<int64> DrawSerials(Serial kind, int64 count);
+
+// Advances a sequence by `count` as one change in place, and returns the first number. `flush`: it is on disk when this
+// returns. The sequence is open already: no catalog is looked at under an LWLock, since its lock may have to be waited
+// for. Raises sequence_generator_limit_exceeded beyond `limit`.
+int64 AdvanceSequence(Relation sequence, int64 count, int64 limit, bool flush);
+
+Size SerialsShmemSize();
+void SerialsShmemInit();
+
+}  // namespace pgqueue::page

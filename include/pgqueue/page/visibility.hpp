@@ -1,0 +1,28 @@
+// What a row on a locked page is at this moment, by the newest state and not by a snapshot.
+#pragma once
+
+#include "pgqueue/pg/memory.hpp"
+
+namespace pgqueue::page {
+
+enum class RowState {
+    kLive,       // committed or our own, and nobody is changing it
+    kDead,       // deleted, rolled back, or not a row: never to be seen again
+    kReplaced,   // the same, by an UPDATE: a newer version is where t_ctid points
+    kPending,    // being inserted by a transaction that is still open
+    kOurFuture,  // inserted by the running command of our own: visible to the next one
+    kChanging,   // live, but locked, or being deleted or updated by a transaction that is still open
+    kGone,       // deleted or updated by our own transaction
+};
+
+// Judges the row at `off`, which may be any number, of a page that is locked, shared or exclusively. The tuple's fields
+// are filled where the line pointer is normal.
+RowState Judge(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple);
+
+inline bool IsOver(RowState state) { return state == RowState::kDead || state == RowState::kReplaced; }
+
+// When to look again at a row that somebody else has in hand: soon at first, then ever more rarely, up to a second.
+// Commits of our functions and aborts announce themselves; this is for COMMIT PREPARED and plain SQL, which don't.
+TimestampTz LookAgain(TimestampTz since, TimestampTz now);
+
+}  // namespace pgqueue::page
