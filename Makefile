@@ -8,10 +8,13 @@ OBJS = \
 	src/page/index_append.o \
 	src/page/inplace.o \
 	src/page/page_map.o \
+	src/page/places.o \
 	src/page/released_leases.o \
 	src/page/serials.o \
 	src/page/transaction.o \
 	src/page/visibility.o \
+	src/pg/catalog.o \
+	src/pg/heap_row.o \
 	src/pg/memory.o \
 	src/pgqueue.o \
 	src/queue/ack.o \

@@ -1,4 +1,5 @@
 // The library's entry: settings, shared memory, callbacks. Everything else starts from a SQL function.
+#include "pgqueue/page/places.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/queue/numbers.hpp"
@@ -19,6 +20,7 @@ void RequestSharedMemory() {
     if (previous_request_hook != nullptr) previous_request_hook();
     RequestAddinShmemSpace(page::MapShmemSize());
     RequestAddinShmemSpace(page::ReleasedShmemSize());
+    RequestAddinShmemSpace(page::PlacesShmemSize());
     RequestAddinShmemSpace(page::SerialsShmemSize());
     RequestAddinShmemSpace(queue::NumbersShmemSize());
 }
@@ -28,6 +30,7 @@ void InitSharedMemory() {
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     page::MapShmemInit();
     page::ReleasedShmemInit();
+    page::PlacesShmemInit();
     page::SerialsShmemInit();
     queue::NumbersShmemInit();
     LWLockRelease(AddinShmemInitLock);

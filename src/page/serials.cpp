@@ -1,6 +1,7 @@
 #include "pgqueue/page/serials.hpp"
 
 #include "pgqueue/page/inplace.hpp"
+#include "pgqueue/pg/catalog.hpp"
 
 namespace pgqueue::page {
 namespace {
@@ -78,16 +79,6 @@ Pool* FindPool(Pools* of, bool* leap) {
     return pool != nullptr ? pool : &of->pool[MyDatabaseId % kPools];
 }
 
-Oid SequenceOf(const Source& source) {
-    const Oid schema = get_namespace_oid(source.schema, true);
-    const Oid sequence = OidIsValid(schema) ? get_relname_relid(source.sequence, schema) : InvalidOid;
-    if (!OidIsValid(sequence))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("the extension \"pgqueue\" is not installed in this database"),
-                        errhint("Run CREATE EXTENSION pgqueue.")));
-    return sequence;
-}
-
 }  // namespace
 
 int64 AdvanceSequence(Relation sequence, int64 count, int64 limit, bool flush) {
@@ -128,7 +119,8 @@ void StockSerials(Serial kind, int64 count, int64 floor) {
     static bool registered = false;
     if (!registered) CacheRegisterRelcacheCallback(ForgetSequences, 0);
     registered = true;
-    const Oid oid = SequenceOf(kSources[static_cast<int>(kind)]);
+    const Source& source = kSources[static_cast<int>(kind)];
+    const Oid oid = pg::ExtensionRelation(source.schema, source.sequence);
     RequireInPlaceAllowed();
     Relation sequence = relation_open(oid, RowExclusiveLock);
     bool leap = false;

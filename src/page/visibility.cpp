@@ -62,4 +62,16 @@ TimestampTz LookAgain(TimestampTz since, TimestampTz now) {
     return now + std::clamp<int64>(age / 8, 10 * INT64CONST(1000), USECS_PER_SEC);
 }
 
+// A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our
+// lock on it, and both invalidate the relation's storage handle before they release theirs, which clears the handle's
+// target block. So a target block that stands was there when it was set and is there still, and so are those before it.
+bool BlockExists(Relation rel, BlockNumber block) {
+    const BlockNumber target = RelationGetTargetBlock(rel);
+    if (target != InvalidBlockNumber && block <= target) return true;
+    const BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+    if (block >= blocks) return false;
+    RelationSetTargetBlock(rel, blocks - 1);
+    return true;
+}
+
 }  // namespace pgqueue::page

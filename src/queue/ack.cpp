@@ -54,7 +54,7 @@ Located Locate(const OpenedQueue& opened, int64 msg_id) {
     Relation rel = opened.segment;
     if (const auto place = RememberedPlace(RelationGetRelid(rel), msg_id)) {
         const BlockNumber block = ItemPointerGetBlockNumber(&*place);
-        if (BlockExists(opened, block)) {
+        if (page::BlockExists(rel, block)) {
             Located found = LocateOnPage(rel, block, ItemPointerGetOffsetNumber(&*place), msg_id);
             if (found) return found;
         }

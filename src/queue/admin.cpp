@@ -1,6 +1,7 @@
 #include "pgqueue/queue/admin.hpp"
 
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/run_as.hpp"
 #include "pgqueue/queue/ack.hpp"
 #include "pgqueue/queue/row_state.hpp"
@@ -89,18 +90,10 @@ bool HasOurTriggers(Oid relation) {
     return ours == 3;
 }
 
-Oid OwnerOf(Oid relation) {
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for relation %u", relation);
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
-    return owner;
-}
-
 // What is taken over must be the queue's owner's: constraints and defaults of somebody else's table are that one's
 // code.
 void RequireSameOwner(Oid relation, Oid owner) {
-    if (OwnerOf(relation) == owner) return;
+    if (pg::OwnerOf(relation) == owner) return;
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                     errmsg("\"%s\" is there already and belongs to another role", get_rel_name(relation)),
                     errhint("Drop or rename it, or ALTER ... OWNER TO the queue's owner.")));
@@ -214,7 +207,7 @@ Oid OwnedQueue(const char* name) {
 bool Create(const char* name, const QueueSettings& settings) {
     CheckName(name);
     const Oid role = GetUserId();
-    const Oid extension_owner = ExtensionOwner();
+    const Oid extension_owner = pg::ExtensionOwner();
     if (OidIsValid(LockedQueue(name))) {
         if (get_rel_relkind(OwnedQueue(name)) != RELKIND_RELATION)
             ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s is not a table", NamesOf(name).parent)));
@@ -258,7 +251,7 @@ bool Create(const char* name, const QueueSettings& settings) {
     // A table that is taken over keeps its persistence.
     const bool unlogged =
         existed ? get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED : settings.unlogged;
-    const Oid owner = existed ? OwnerOf(names.parent_oid) : role;
+    const Oid owner = existed ? pg::OwnerOf(names.parent_oid) : role;
     const bool made = MakeRelations(&spi, name, unlogged ? "UNLOGGED" : "", owner);
     char parent[NAMEDATALEN];
     ParentName(name, parent);
@@ -269,7 +262,7 @@ bool Create(const char* name, const QueueSettings& settings) {
 
 bool Alter(const char* name, std::optional<double> vt, std::optional<double> delay) {
     const Oid parent = OwnedQueue(name);
-    const pg::RunAs as(ExtensionOwner());
+    const pg::RunAs as(pg::ExtensionOwner());
     pg::Spi spi;
     const auto stored = SettingsOf(&spi, name);
     if (!stored) return false;
@@ -296,7 +289,7 @@ bool Drop(const char* name) {
         pg::Spi spi;  // as the caller: the server checks each table
         spi.Run(sql.data);
     }
-    const pg::RunAs as(ExtensionOwner());
+    const pg::RunAs as(pg::ExtensionOwner());
     pg::Spi spi;
     Oid types[] = {TEXTOID};
     Datum values[] = {CStringGetTextDatum(name)};
@@ -309,7 +302,7 @@ int64 Purge(const char* name) {
     Relation rel = opened.segment;
     Acker acker(opened, nullptr);
     int64 purged = 0;
-    for (BlockNumber block = 0; BlockExists(opened, block); block++) {
+    for (BlockNumber block = 0; page::BlockExists(rel, block); block++) {
         CHECK_FOR_INTERRUPTS();
         boost::container::static_vector<MessageId, MaxHeapTuplesPerPage> ids;
         Buffer buffer = ReadBuffer(rel, block);
@@ -337,7 +330,7 @@ bool SetPaused(const char* name, bool paused) {
     const Oid parent = OwnedQueue(name);
     bool changed = false;
     {
-        const pg::RunAs as(ExtensionOwner());
+        const pg::RunAs as(pg::ExtensionOwner());
         pg::Spi spi;
         Oid types[] = {TEXTOID, BOOLOID};
         Datum values[] = {CStringGetTextDatum(name), BoolGetDatum(paused)};

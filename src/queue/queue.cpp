@@ -1,6 +1,7 @@
 #include "pgqueue/queue/queue.hpp"
 
 #include "pgqueue/page/inplace.hpp"
+#include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/queue/row.hpp"
 
 namespace pgqueue::queue {
@@ -26,24 +27,9 @@ struct Settings {
     pg_unreachable();
 }
 
-// Calls `use` with the row of the queue's settings as it is committed now (a snapshot of the transaction may be older
-// than the queue), if there is one.
 template <class Use>
 bool WithSettings(const char* name, LOCKMODE lock, Use use) {
-    const Oid table = ExtensionRelation("settings");
-    Relation rel = table_open(table, lock);
-    ScanKeyData key;
-    ScanKeyInit(&key, kSettingsName, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-    key.sk_collation = C_COLLATION_OID;
-    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-    SysScanDesc scan = systable_beginscan(rel, compat::PrimaryKeyOf(rel), true, snapshot, 1, &key);
-    HeapTuple tuple = systable_getnext(scan);
-    if (HeapTupleIsValid(tuple)) use(rel, tuple);
-    const bool found = HeapTupleIsValid(tuple);
-    systable_endscan(scan);
-    UnregisterSnapshot(snapshot);
-    table_close(rel, lock);
-    return found;
+    return pg::WithRowOf(pg::ExtensionRelation(kSchema, "settings"), kSettingsName, name, lock, use);
 }
 
 std::optional<Settings> ReadSettings(const char* name) {
@@ -179,11 +165,6 @@ void CheckLayout(Relation rel, Queue* queue) {
     if (constraints != nullptr && constraints->num_check > 0) queue->plain_indexes = false;
 }
 
-Oid SchemaRelation(const char* relation) {
-    const Oid schema = get_namespace_oid(kSchema, true);
-    return OidIsValid(schema) ? get_relname_relid(relation, schema) : InvalidOid;
-}
-
 // Changes with every change to the table's triggers, ENABLE and DISABLE included.
 uint64 TriggerStamp(Oid segment) {
     Relation catalog = table_open(TriggerRelationId, AccessShareLock);
@@ -221,7 +202,7 @@ ParentFacts FactsOf(Queue* queue) {
 void Load(Queue* queue) {
     char name[NAMEDATALEN];
     ParentName(queue->name, name);
-    queue->parent = SchemaRelation(name);
+    queue->parent = pg::RelationIn(kSchema, name);
     if (!OidIsValid(queue->parent)) RaiseUnknown(queue);
     const auto settings = ReadSettings(queue->name);
     if (!settings)
@@ -234,9 +215,9 @@ void Load(Queue* queue) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no segment", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
     SequenceName(queue->name, name);
-    queue->sequence = SchemaRelation(name);
+    queue->sequence = pg::RelationIn(kSchema, name);
     ArchiveName(queue->name, name);
-    queue->archive = SchemaRelation(name);
+    queue->archive = pg::RelationIn(kSchema, name);
     if (!OidIsValid(queue->sequence))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no id sequence", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
@@ -339,23 +320,6 @@ void CheckName(const char* name) {
                     errhint("A queue name is 1 to %d ASCII letters, digits, \"_\", \"-\" and \".\".", kMaxNameBytes)));
 }
 
-Oid ExtensionRelation(const char* name) {
-    const Oid relation = SchemaRelation(name);
-    if (!OidIsValid(relation))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("the extension \"pgqueue\" is not installed in this database"),
-                        errhint("Run CREATE EXTENSION pgqueue.")));
-    return relation;
-}
-
-Oid ExtensionOwner() {
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(ExtensionRelation("settings")));
-    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for the table of queue settings");
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
-    return owner;
-}
-
 OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
     if (cache.Last() == nullptr || strcmp(cache.Last()->name, name) != 0) CheckName(name);
     Queue* queue = cache.Find(name);
@@ -408,18 +372,6 @@ void MarkPrioritized(Queue* queue) {
     queue->prioritized = true;
     // Others learn of it; where the parent is gone meanwhile there is nothing to learn.
     if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(queue->parent))) CacheInvalidateRelcacheByRelid(queue->parent);
-}
-
-// A table only grows, but for TRUNCATE and for VACUUM cutting off empty pages. Neither can happen while we hold our
-// lock on it, and both invalidate the relation's storage handle before they release theirs, which clears the handle's
-// target block. So a target block that stands was there when it was set and is there still, and so are those before it.
-bool BlockExists(const OpenedQueue& opened, BlockNumber block) {
-    const BlockNumber target = RelationGetTargetBlock(opened.segment);
-    if (target != InvalidBlockNumber && block <= target) return true;
-    const BlockNumber blocks = RelationGetNumberOfBlocks(opened.segment);
-    if (block >= blocks) return false;
-    RelationSetTargetBlock(opened.segment, blocks - 1);
-    return true;
 }
 
 }  // namespace pgqueue::queue

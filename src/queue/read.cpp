@@ -63,7 +63,7 @@ private:
         BlockNumber end = 0;
         if (!page::TakeSurvey(map_, kSurveyPages, &block, &end)) return;
         band_ = 0;
-        for (; block < end && BlockExists(opened_, block); block++) {
+        for (; block < end && page::BlockExists(rel_, block); block++) {
             CHECK_FOR_INTERRUPTS();
             Buffer buffer = ReadBuffer(rel_, block);
             LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -105,7 +105,7 @@ private:
         page::Bound least = page::kNever;
         BlockNumber block = start;
         // The table's end is asked for after the range's word was loaded: a page that comes later is lowered later.
-        for (; block < range.end && BlockExists(opened_, block); block++) {
+        for (; block < range.end && page::BlockExists(rel_, block); block++) {
             CHECK_FOR_INTERRUPTS();
             least = std::min(least, ScanPage(block, range.level == 0));
             if (Done()) return;

@@ -1,6 +1,8 @@
 #include "pgqueue/queue/send.hpp"
 
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/page/visibility.hpp"
+#include "pgqueue/pg/heap_row.hpp"
 #include "pgqueue/queue/numbers.hpp"
 #include "pgqueue/queue/row.hpp"
 #include "pgqueue/queue/table_writer.hpp"
@@ -45,7 +47,7 @@ int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint
             if (!page::IsCurrent(map)) return count;  // evicted under us: any place will do
             continue;
         }
-        if (!BlockExists(opened, space.block)) {
+        if (!page::BlockExists(rel, space.block)) {
             page::ForgetTail(map);
             continue;
         }
@@ -54,79 +56,11 @@ int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint
     }
 }
 
-// Appends a varlena value to a row's data as heap_fill_tuple does: short ones with a one-byte header, unaligned; others
-// as they are, aligned unless their header is short already. Returns the end. A null `data` only measures.
-Size AppendValue(char* data, Size at, Datum value) {
-    const auto* source = reinterpret_cast<const struct varlena*>(DatumGetPointer(value));
-    if (VARATT_IS_SHORT(source) || VARATT_IS_EXTERNAL(source)) {
-        if (data != nullptr) memcpy(data + at, source, VARSIZE_ANY(source));
-        return at + VARSIZE_ANY(source);
-    }
-    if (VARATT_CAN_MAKE_SHORT(source)) {
-        const Size length = VARATT_CONVERTED_SHORT_SIZE(source);
-        if (data != nullptr) {
-            SET_VARSIZE_SHORT(data + at, length);
-            memcpy(data + at + 1, VARDATA(source), length - 1);
-        }
-        return at + length;
-    }
-    const Size start = INTALIGN(at);
-    if (data != nullptr) {
-        memset(data + at, 0, start - at);
-        memcpy(data + start, source, VARSIZE(source));
-    }
-    return start + VARSIZE(source);
-}
-
-// How many columns a row must have: those behind the last one that isn't NULL are left out, as in rows that are older
-// than a column. Where a column that came later has a value for such rows, all are stored.
-int ColumnsOf(TupleDesc desc, const OutgoingMessage& message) {
-    if (desc->constr != nullptr && desc->constr->missing != nullptr) return desc->natts;
-    return message.headers_null ? kMessage : kHeaders;
-}
-
-// heap_form_tuple for this one layout, at a tenth of its cost: it walks the columns twice for what is a memcpy here.
-HeapTuple FormRow(TupleDesc desc, const RowHead& head, const OutgoingMessage& message) {
-    const int columns = ColumnsOf(desc, message);
-    const bool has_null = columns > kHeaders || message.message_null;
-    const Size header = MAXALIGN(SizeofHeapTupleHeader + (has_null ? BITMAPLEN(columns) : 0));
-    Size length = sizeof(RowHead);
-    if (!message.message_null) length = AppendValue(nullptr, length, message.message);
-    if (!message.headers_null) length = AppendValue(nullptr, length, message.headers);
-    if (length > MaxAllocSize / 2)
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("message is too long")));
-
-    auto* tuple = static_cast<HeapTuple>(palloc(HEAPTUPLESIZE + header + length));
-    memset(tuple, 0, HEAPTUPLESIZE + header);
-    tuple->t_len = static_cast<uint32>(header + length);
-    ItemPointerSetInvalid(&tuple->t_self);
-    tuple->t_tableOid = InvalidOid;
-    tuple->t_data = reinterpret_cast<HeapTupleHeader>(reinterpret_cast<char*>(tuple) + HEAPTUPLESIZE);
-    HeapTupleHeader row = tuple->t_data;
-    HeapTupleHeaderSetDatumLength(row, tuple->t_len);
-    HeapTupleHeaderSetTypeId(row, desc->tdtypeid);
-    HeapTupleHeaderSetTypMod(row, desc->tdtypmod);
-    ItemPointerSetInvalid(&row->t_ctid);
-    HeapTupleHeaderSetNatts(row, columns);
-    row->t_hoff = static_cast<uint8>(header);
-    static_assert(kMessage == 8 && kHeaders == 9);
-    if (has_null) {
-        row->t_infomask = HEAP_HASNULL;
-        row->t_bits[0] = static_cast<bits8>(0x7f | (message.message_null ? 0 : 0x80));
-        if (columns > kMessage) row->t_bits[1] = static_cast<bits8>(message.headers_null ? 0 : 0x01);
-    }
-
-    char* data = reinterpret_cast<char*>(row) + header;
-    memcpy(data, &head, sizeof(head));
-    Size at = sizeof(RowHead);
-    for (const auto& [value, null] :
-         {std::pair(message.message, message.message_null), std::pair(message.headers, message.headers_null)}) {
-        if (null) continue;
-        row->t_infomask |= HEAP_HASVARWIDTH;
-        if (VARATT_IS_EXTERNAL(DatumGetPointer(value))) row->t_infomask |= HEAP_HASEXTERNAL;
-        at = AppendValue(data, at, value);
-    }
-    return tuple;
+HeapTuple FormMessage(TupleDesc desc, const RowHead& head, const OutgoingMessage& message) {
+    const std::array<pg::Column, 2> columns = {
+        {{message.message, message.message_null}, {message.headers, message.headers_null}}};
+    static_assert(kMessage == kPriority + 1 && kHeaders == kMessage + 1);
+    return pg::FormRow(desc, &head, sizeof(head), kPriority, columns.data(), static_cast<int>(columns.size()));
 }
 
 }  // namespace
@@ -159,7 +93,7 @@ int64 Send(const OpenedQueue& opened, const OutgoingMessage* messages, int count
         const int chunk = std::min(kChunk, count - done);
         for (int i = 0; i < chunk; i++) {
             head.msg_id = first_id + done + i;
-            tuples[i] = FormRow(desc, head, messages[done + i]);
+            tuples[i] = FormMessage(desc, head, messages[done + i]);
             sizes[i] = SizeOnPage(tuples[i]);
         }
         page::ReserveTouches(chunk);

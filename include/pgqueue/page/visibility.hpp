@@ -25,4 +25,7 @@ inline bool IsOver(RowState state) { return state == RowState::kDead || state ==
 // Commits of our functions and aborts announce themselves; this is for COMMIT PREPARED and plain SQL, which don't.
 TimestampTz LookAgain(TimestampTz since, TimestampTz now);
 
+// Whether the table is that long; the caller holds a lock on it. Mostly without asking the kernel: see the definition.
+bool BlockExists(Relation rel, BlockNumber block);
+
 }  // namespace pgqueue::page

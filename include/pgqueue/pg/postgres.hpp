@@ -95,6 +95,7 @@ extern "C" {
 #include "storage/spin.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
+#include "common/hashfn.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

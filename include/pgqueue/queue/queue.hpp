@@ -57,9 +57,6 @@ const page::SegmentRef& MapOf(const OpenedQueue& opened);
 // Remembers in the queue's settings that there are priorities.
 void MarkPrioritized(Queue* queue);
 
-// Whether the segment is that long. Mostly without asking the kernel: see the definition.
-bool BlockExists(const OpenedQueue& opened, BlockNumber block);
-
 // Names of a queue's relations, all in the schema `queue`.
 void ParentName(const char* queue, char* out);
 void SegmentName(const char* queue, int number, char* out);
@@ -69,9 +66,5 @@ void SequenceName(const char* queue, char* out);
 // The queue's segments, oldest first: plain tables in the schema `queue`, children of the parent, with a segment's
 // name. Other children are none of ours: their names and owners can be anything.
 pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue);
-
-// Looks up the extension's own relation; raises undefined_object if the extension isn't there.
-Oid ExtensionRelation(const char* name);
-Oid ExtensionOwner();
 
 }  // namespace pgqueue::queue

@@ -1,0 +1,38 @@
+// Looking things up in the catalogs and in the extension's own tables.
+#pragma once
+
+#include "pgqueue/pg/compat.hpp"
+
+namespace pgqueue::pg {
+
+// A relation of that schema, or InvalidOid.
+inline Oid RelationIn(const char* schema, const char* relation) {
+    const Oid namespace_oid = get_namespace_oid(schema, true);
+    return OidIsValid(namespace_oid) ? get_relname_relid(relation, namespace_oid) : InvalidOid;
+}
+
+// The extension's own relation; raises undefined_object if the extension isn't there.
+Oid ExtensionRelation(const char* schema, const char* relation);
+Oid ExtensionOwner();
+Oid OwnerOf(Oid relation);
+
+// Calls `use` with the row of an extension's table whose text primary key, the column `attribute`, is `name`: as it is
+// committed now, since a snapshot of the transaction may be older. False: there is none.
+template <class Use>
+bool WithRowOf(Oid table, AttrNumber attribute, const char* name, LOCKMODE lock, Use use) {
+    Relation rel = table_open(table, lock);
+    ScanKeyData key;
+    ScanKeyInit(&key, attribute, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+    key.sk_collation = C_COLLATION_OID;
+    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+    SysScanDesc scan = systable_beginscan(rel, compat::PrimaryKeyOf(rel), true, snapshot, 1, &key);
+    HeapTuple tuple = systable_getnext(scan);
+    if (HeapTupleIsValid(tuple)) use(rel, tuple);
+    const bool found = HeapTupleIsValid(tuple);
+    systable_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    table_close(rel, lock);
+    return found;
+}
+
+}  // namespace pgqueue::pg
