@@ -5,6 +5,21 @@ MODULE_big = pgqueue
 
 # The table of contents: every object of the library, one per line, in alphabetical order.
 OBJS = \
+	src/kv/cells.o \
+	src/kv/evict.o \
+	src/kv/find.o \
+	src/kv/key_lock.o \
+	src/kv/kv_row.o \
+	src/kv/kv_triggers.o \
+	src/kv/lock.o \
+	src/kv/purge.o \
+	src/kv/rate_limit.o \
+	src/kv/scan.o \
+	src/kv/store.o \
+	src/kv/store_admin.o \
+	src/kv/store_stats.o \
+	src/kv/values.o \
+	src/page/durability.o \
 	src/page/index_append.o \
 	src/page/inplace.o \
 	src/page/page_map.o \
@@ -29,6 +44,9 @@ OBJS = \
 	src/queue/wait.o \
 	src/settings.o \
 	src/sql/args.o \
+	src/sql/kv_args.o \
+	src/sql/kv_cell_functions.o \
+	src/sql/kv_functions.o \
 	src/sql/metrics_functions.o \
 	src/sql/queue_functions.o
 

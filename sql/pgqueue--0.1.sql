@@ -143,3 +143,164 @@ SELECT q.queue_name, m.ready, m.in_flight, m.delayed, m.sent_total, m.deleted_to
        m.newest_age, q.paused, m.table_bytes, m.segments
 FROM queue.queues q CROSS JOIN LATERAL queue.measure(q.queue_name) m;
 GRANT SELECT ON queue.metrics TO PUBLIC;
+
+-- Stores
+
+CREATE SCHEMA kv;
+GRANT USAGE ON SCHEMA kv TO PUBLIC;
+
+COMMENT ON SCHEMA kv IS 'keys with expiry, counters, rate limits and locks; see kv.set, kv.incr, kv.rate_limit and kv.lock';
+
+-- A row per store; for the store "default" only where its settings were changed. The library reads it by place:
+-- fixed-width columns first, new ones at the end.
+CREATE TABLE kv.settings (
+    default_ttl double precision NOT NULL, -- seconds; 0: none
+    max_entries bigint NOT NULL, -- 0: unbounded
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    store text COLLATE "C" PRIMARY KEY
+);
+SELECT pg_catalog.pg_extension_config_dump('kv.settings', '');
+
+-- Versions of entries and tokens of locks: stays ahead of every one that was given out.
+CREATE SEQUENCE kv.versions AS bigint;
+SELECT pg_catalog.pg_extension_config_dump('kv.versions', '');
+
+-- The row triggers of the stores' tables; see docs/internals.md
+CREATE FUNCTION kv.on_write() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_kv_on_write';
+CREATE FUNCTION kv.on_change() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_kv_on_change';
+
+CREATE FUNCTION kv.create_store(store text, unlogged boolean DEFAULT false, default_ttl double precision DEFAULT NULL,
+    max_entries bigint DEFAULT NULL)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_create_store';
+
+CREATE FUNCTION kv.alter_store(store text, default_ttl double precision DEFAULT NULL, max_entries bigint DEFAULT NULL,
+    reset text[] DEFAULT NULL)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_alter_store';
+
+CREATE FUNCTION kv.drop_store(store text)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_drop_store';
+
+CREATE FUNCTION kv.clear(store text)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_clear';
+
+CREATE FUNCTION kv.grant(store text, role name, privilege text)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_grant';
+
+CREATE FUNCTION kv.revoke(store text, role name, privilege text)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_revoke';
+
+-- Values
+
+CREATE FUNCTION kv.set(key text, value text, ttl double precision DEFAULT NULL, mode text DEFAULT 'always',
+    keep_ttl boolean DEFAULT false, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_set';
+
+CREATE FUNCTION kv.set_json(key text, value jsonb, ttl double precision DEFAULT NULL, mode text DEFAULT 'always',
+    keep_ttl boolean DEFAULT false, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_set_json';
+
+CREATE FUNCTION kv.set_bytes(key text, value bytea, ttl double precision DEFAULT NULL, mode text DEFAULT 'always',
+    keep_ttl boolean DEFAULT false, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_set_bytes';
+
+CREATE FUNCTION kv.get(key text, store text DEFAULT 'default')
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_get';
+
+CREATE FUNCTION kv.get_json(key text, store text DEFAULT 'default')
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_get_json';
+
+CREATE FUNCTION kv.get_bytes(key text, store text DEFAULT 'default')
+RETURNS bytea LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_get_bytes';
+
+CREATE FUNCTION kv.get_entry(key text, store text DEFAULT 'default', OUT value text, OUT version bigint,
+    OUT expires_at timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_get_entry';
+
+CREATE FUNCTION kv.cas(key text, value text, version bigint, ttl double precision DEFAULT NULL,
+    store text DEFAULT 'default')
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_cas';
+
+CREATE FUNCTION kv.mget(keys text[], store text DEFAULT 'default', OUT key text, OUT value text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'pgqueue_kv_mget';
+
+CREATE FUNCTION kv.mset(keys text[], vals text[], ttl double precision DEFAULT NULL, store text DEFAULT 'default')
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_mset';
+
+CREATE FUNCTION kv.getset(key text, value text, ttl double precision DEFAULT NULL, store text DEFAULT 'default')
+RETURNS text LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_getset';
+
+CREATE FUNCTION kv.take(key text, store text DEFAULT 'default')
+RETURNS text LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_take';
+
+CREATE FUNCTION kv.delete(key text, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_delete';
+
+CREATE FUNCTION kv.delete_batch(keys text[], store text DEFAULT 'default')
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_delete_batch';
+
+CREATE FUNCTION kv.exists(key text, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_exists';
+
+CREATE FUNCTION kv.ttl(key text, store text DEFAULT 'default')
+RETURNS double precision LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_ttl';
+
+CREATE FUNCTION kv.touch(key text, ttl double precision, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_touch';
+
+CREATE FUNCTION kv.scan(prefix text DEFAULT '', after text DEFAULT NULL, qty bigint DEFAULT 100,
+    store text DEFAULT 'default', OUT key text, OUT value text, OUT expires_at timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'pgqueue_kv_scan';
+
+CREATE FUNCTION kv.purge(store text DEFAULT NULL)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_purge';
+
+-- Counters, rate limits, locks
+
+CREATE FUNCTION kv.incr(key text, delta bigint DEFAULT 1, ttl double precision DEFAULT NULL,
+    store text DEFAULT 'default')
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_incr';
+
+CREATE FUNCTION kv.rate_limit(key text, max_requests bigint, period double precision, cost bigint DEFAULT 1,
+    store text DEFAULT 'default', OUT allowed boolean, OUT remaining bigint, OUT retry_after double precision,
+    OUT reset_after double precision)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_rate_limit';
+
+CREATE FUNCTION kv.lock(name text, ttl double precision, owner text DEFAULT NULL, wait double precision DEFAULT 0,
+    store text DEFAULT 'default')
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_lock';
+
+CREATE FUNCTION kv.renew(name text, token bigint, ttl double precision, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_renew';
+
+CREATE FUNCTION kv.unlock(name text, token bigint, store text DEFAULT 'default')
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_unlock';
+
+CREATE FUNCTION kv.assert_lock(name text, token bigint, store text DEFAULT 'default')
+RETURNS void LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_assert_lock';
+
+-- The store that is there from the start
+
+SELECT kv.create_store('default');
+SELECT pg_catalog.pg_extension_config_dump('kv.s_default', '');
+SELECT pg_catalog.pg_extension_config_dump('kv.c_default', '');
+
+-- Views
+
+CREATE VIEW kv.stores AS
+SELECT n.store, c.relpersistence = 'u' AS unlogged, nullif(s.default_ttl, 0) AS default_ttl,
+       nullif(s.max_entries, 0) AS max_entries, s.created_at, pg_catalog.pg_get_userbyid(c.relowner) AS owner
+FROM (SELECT store::text FROM kv.settings UNION SELECT 'default') n
+LEFT JOIN kv.settings s ON s.store = n.store
+JOIN pg_catalog.pg_class c
+  ON c.relname = ('s_' || n.store) COLLATE "C" AND c.relnamespace = 'kv'::pg_catalog.regnamespace;
+GRANT SELECT ON kv.stores TO PUBLIC;
+
+CREATE FUNCTION kv.measure(store text, OUT entries bigint, OUT expired bigint, OUT bytes bigint, OUT hits bigint,
+    OUT misses bigint, OUT purged bigint, OUT purge_visits bigint)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_measure';
+
+-- The stores that the role may SELECT from.
+CREATE VIEW kv.stats AS
+SELECT s.store, m.entries, m.expired, m.bytes, m.hits, m.misses, m.purged, m.purge_visits
+FROM kv.stores s CROSS JOIN LATERAL kv.measure(s.store) m;
+GRANT SELECT ON kv.stats TO PUBLIC;

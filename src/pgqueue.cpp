@@ -1,4 +1,6 @@
 // The library's entry: settings, shared memory, callbacks. Everything else starts from a SQL function.
+#include "pgqueue/kv/lock.hpp"
+#include "pgqueue/page/durability.hpp"
 #include "pgqueue/page/places.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
@@ -22,7 +24,10 @@ void RequestSharedMemory() {
     RequestAddinShmemSpace(page::ReleasedShmemSize());
     RequestAddinShmemSpace(page::PlacesShmemSize());
     RequestAddinShmemSpace(page::SerialsShmemSize());
+    RequestAddinShmemSpace(page::DurabilityShmemSize());
     RequestAddinShmemSpace(queue::NumbersShmemSize());
+    RequestAddinShmemSpace(kv::StatsShmemSize());
+    RequestAddinShmemSpace(kv::LockShmemSize());
 }
 
 void InitSharedMemory() {
@@ -32,7 +37,10 @@ void InitSharedMemory() {
     page::ReleasedShmemInit();
     page::PlacesShmemInit();
     page::SerialsShmemInit();
+    page::DurabilityShmemInit();
     queue::NumbersShmemInit();
+    kv::StatsShmemInit();
+    kv::LockShmemInit();
     LWLockRelease(AddinShmemInitLock);
 }
 

@@ -5,7 +5,7 @@ namespace {
 
 // A fragment of a generic WAL record's delta, as applyPageRedo() in generic_xlog.c reads it.
 constexpr int kFragmentHeader = 2 * sizeof(OffsetNumber);
-constexpr int kMaxFieldBytes = 48;
+constexpr int kMaxFieldBytes = NAMEDATALEN;
 
 }  // namespace
 

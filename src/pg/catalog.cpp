@@ -21,4 +21,22 @@ Oid OwnerOf(Oid relation) {
 
 Oid ExtensionOwner() { return OwnerOf(ExtensionRelation("queue", "settings")); }
 
+uint64 TriggerStamp(Oid table) {
+    Relation catalog = table_open(TriggerRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+    SysScanDesc scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, nullptr, 1, &key);
+    uint64 stamp = 1;
+    while (HeapTuple tuple = systable_getnext(scan)) {
+        const Oid oid = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->oid;
+        stamp = stamp * 0x9e3779b97f4a7c15u + (uint64{oid} << 32 | HeapTupleHeaderGetRawXmin(tuple->t_data));
+        // Two changes in one transaction differ by the place of the row only.
+        stamp = stamp * 0x9e3779b97f4a7c15u +
+                (uint64{ItemPointerGetBlockNumber(&tuple->t_self)} << 16 | ItemPointerGetOffsetNumber(&tuple->t_self));
+    }
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return stamp;
+}
+
 }  // namespace pgqueue::pg

@@ -165,25 +165,6 @@ void CheckLayout(Relation rel, Queue* queue) {
     if (constraints != nullptr && constraints->num_check > 0) queue->plain_indexes = false;
 }
 
-// Changes with every change to the table's triggers, ENABLE and DISABLE included.
-uint64 TriggerStamp(Oid segment) {
-    Relation catalog = table_open(TriggerRelationId, AccessShareLock);
-    ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(segment));
-    SysScanDesc scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, nullptr, 1, &key);
-    uint64 stamp = 1;
-    while (HeapTuple tuple = systable_getnext(scan)) {
-        const Oid oid = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->oid;
-        stamp = stamp * 0x9e3779b97f4a7c15u + (uint64{oid} << 32 | HeapTupleHeaderGetRawXmin(tuple->t_data));
-        // Two changes in one transaction differ by the place of the row only.
-        stamp = stamp * 0x9e3779b97f4a7c15u +
-                (uint64{ItemPointerGetBlockNumber(&tuple->t_self)} << 16 | ItemPointerGetOffsetNumber(&tuple->t_self));
-    }
-    systable_endscan(scan);
-    table_close(catalog, AccessShareLock);
-    return stamp;
-}
-
 struct ParentFacts {
     Oid owner;
     bool row_security;
@@ -254,7 +235,7 @@ void Load(Queue* queue) {
             RaiseLayout(segment, "it belongs to another role than its parent",
                         "ALTER TABLE ... OWNER TO the parent's.");
         CheckLayout(segment, queue);
-        queue->trigger_stamp = TriggerStamp(queue->segment);
+        queue->trigger_stamp = pg::TriggerStamp(queue->segment);
         queue->map = {};
         relation_close(segment, AccessShareLock);
     }

@@ -1,5 +1,6 @@
 #include "pgqueue/queue/read.hpp"
 
+#include "pgqueue/page/due_pages.hpp"
 #include "pgqueue/page/inplace.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/queue/numbers.hpp"
@@ -84,37 +85,9 @@ private:
     // False: the map is stale.
     bool ScanBand(int band) {
         band_ = band;
-        BlockNumber from = 0;
-        page::Range range;
-        while (!Done()) {
-            const page::Find find = page::FindDue(map_, band, from, page::BoundOf(now_), &range);
-            if (find == page::Find::kStale) return false;
-            if (find == page::Find::kNothing) return true;
-            if (range.level > 0) {
-                // A node may be missing only because nobody needed it yet.
-                page::MakeRoom(map_, band, std::max(from, range.start));
-                if (page::FindDue(map_, band, from, page::BoundOf(now_), &range) != page::Find::kFound) continue;
-            }
-            ScanRange(range, std::max(from, range.start));
-            from = range.end;
-        }
-        return true;
-    }
-
-    void ScanRange(const page::Range& range, BlockNumber start) {
-        page::Bound least = page::kNever;
-        BlockNumber block = start;
-        // The table's end is asked for after the range's word was loaded: a page that comes later is lowered later.
-        for (; block < range.end && page::BlockExists(rel_, block); block++) {
-            CHECK_FOR_INTERRUPTS();
-            least = std::min(least, ScanPage(block, range.level == 0));
-            if (Done()) return;
-        }
-        if (range.level > 0) {
-            if (start == range.start) page::PublishRange(map_, band_, range, least);
-        } else if (block == start) {
-            page::Publish(map_, band_, start, range.word, page::kNever);
-        }
+        return page::ForDuePages(
+            rel_, map_, band, page::BoundOf(now_),
+            [this](BlockNumber block, bool publish) { return ScanPage(block, publish); }, [this] { return Done(); });
     }
 
     // Looks at one page, takes what is wanted, and publishes when the next look is due, if it saw all of the page.

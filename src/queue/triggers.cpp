@@ -8,6 +8,7 @@
 // on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies.
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/triggers.hpp"
 #include "pgqueue/queue/row_state.hpp"
 
 namespace pgqueue::queue {
@@ -15,17 +16,11 @@ namespace {
 
 // Checks what the three rely on, since anybody may attach them anywhere. `fired`: the event is the one meant.
 TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR,
-                (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("this function is only for triggers")));
-    auto* data = reinterpret_cast<TriggerData*>(fcinfo->context);
-    Relation rel = data->tg_relation;
-    const TupleDesc desc = RelationGetDescr(rel);
+    TriggerData* data = pg::RowTrigger(fcinfo, kSchema, fired);
+    const TupleDesc desc = data != nullptr ? RelationGetDescr(data->tg_relation) : nullptr;
     constexpr std::array<Oid, kPriority> kHead = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
                                                   INT8OID, INT4OID,        INT4OID};
-    bool good = TRIGGER_FIRED_FOR_ROW(data->tg_event) && fired(data->tg_event) && desc->natts >= kQueueColumns &&
-                rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
-                RelationGetNamespace(rel) == get_namespace_oid(kSchema, true);
+    bool good = desc != nullptr && desc->natts >= kQueueColumns;
     for (int i = 0; good && i < kPriority; i++)
         good = TupleDescAttr(desc, i)->atttypid == kHead[i] && TupleDescAttr(desc, i)->attnotnull &&
                !TupleDescAttr(desc, i)->attisdropped;
@@ -33,11 +28,6 @@ TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("this trigger is only for the tables of queues, as queue.create makes it")));
     return data;
-}
-
-bool ArrivesInBulk() {
-    return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || IsBinaryUpgrade ||
-           (ActivePortal != nullptr && ActivePortal->commandTag == CMDTAG_COPY);
 }
 
 }  // namespace
@@ -50,7 +40,7 @@ PGQUEUE_FUNCTION(pgqueue_on_insert) {
     TriggerData* data = Called(
         fcinfo, [](TriggerEvent event) { return TRIGGER_FIRED_BEFORE(event) && TRIGGER_FIRED_BY_INSERT(event); });
     const bool parent = data->tg_relation->rd_rel->relhassubclass;
-    if (!parent && ArrivesInBulk()) return PointerGetDatum(data->tg_trigtuple);
+    if (!parent && pg::ArrivesInBulk()) return PointerGetDatum(data->tg_trigtuple);
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("rows can't be inserted into the table \"%s\" of a queue",
                            RelationGetRelationName(data->tg_relation)),

@@ -7,6 +7,7 @@
 #include "pgqueue/queue/send.hpp"
 #include "pgqueue/queue/wait.hpp"
 #include "pgqueue/sql/args.hpp"
+#include "pgqueue/sql/result_set.hpp"
 
 namespace pgqueue::sql {
 namespace {
@@ -14,28 +15,6 @@ namespace {
 using namespace pgqueue::queue;
 
 constexpr double kMaxWait = 300;
-
-void PreventWrite(const char* function) {
-    PreventCommandIfReadOnly(function);
-    PreventCommandDuringRecovery(function);
-}
-
-// A function's set of rows, stored in the executor's tuplestore.
-class ResultSet {
-public:
-    explicit ResultSet(FunctionCallInfo fcinfo, int columns) {
-        InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-        info_ = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-        if (info_->setDesc->natts != columns)
-            ereport(ERROR,
-                    (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the function's result type doesn't match its library"),
-                     errhint("Run ALTER EXTENSION pgqueue UPDATE.")));
-    }
-    void Add(Datum* values, bool* nulls) { tuplestore_putvalues(info_->setResult, info_->setDesc, values, nulls); }
-
-private:
-    ReturnSetInfo* info_;
-};
 
 // Turns rows into queue.message.
 class MessageSink : public RowSink {

@@ -15,6 +15,8 @@ inline Oid RelationIn(const char* schema, const char* relation) {
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
 Oid OwnerOf(Oid relation);
+// Changes with every change to the table's triggers, ENABLE and DISABLE included.
+uint64 TriggerStamp(Oid table);
 
 // Calls `use` with the row of an extension's table whose text primary key, the column `attribute`, is `name`: as it is
 // committed now, since a snapshot of the transaction may be older. False: there is none.

@@ -41,6 +41,18 @@ inline List* InsertIndexTuples(ResultRelInfo* info, TupleTableSlot* slot, EState
 #endif
 }
 
+// 16 added the answer which indexes need an entry, for BRIN; a heap-only row says the same for ours.
+inline TM_Result HeapUpdate(Relation rel, ItemPointer old_tid, HeapTuple row, CommandId command, bool wait,
+                            TM_FailureData* failure) {
+    LockTupleMode mode = LockTupleExclusive;
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes indexes = TU_None;
+    return heap_update(rel, old_tid, row, command, InvalidSnapshot, wait, failure, &mode, &indexes);
+#else
+    return heap_update(rel, old_tid, row, command, InvalidSnapshot, wait, failure, &mode);
+#endif
+}
+
 // Adds `count` empty pages to a table whose extension lock the caller holds, and returns the first. 16 brought
 // ExtendBufferedRelBy in place of ReadBuffer(P_NEW).
 inline BlockNumber ExtendTable(Relation rel, int count) {

@@ -1,0 +1,66 @@
+// Finding the row of a key: by the hint of its place, else by the index.
+#pragma once
+
+#include "pgqueue/kv/row.hpp"
+#include "pgqueue/kv/store.hpp"
+#include "pgqueue/page/visibility.hpp"
+
+namespace pgqueue::kv {
+
+// A found row: pinned, its page locked.
+struct Located {
+    Buffer buffer = InvalidBuffer;
+    HeapTupleData tuple{};
+    page::RowState state = page::RowState::kDead;
+    explicit operator bool() const { return buffer != InvalidBuffer; }
+};
+
+// The current row of a value's key, whatever a snapshot says: live, being changed, or being inserted by a transaction
+// that is still open; with its page locked exclusively. Nothing: there is none.
+Located FindCurrent(const Table& values, const Key& key);
+
+// The same for a cell. A row that was deleted by our own transaction counts as there (kGone): only one row of a cell
+// may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.
+Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock);
+
+// Receives the row of a key that a snapshot sees, with its page pinned and, where `locked`, locked.
+class RowVisitor {
+public:
+    virtual void Visit(Relation rel, HeapTuple tuple) = 0;
+
+protected:
+    ~RowVisitor() = default;
+};
+bool VisitVisible(const Table& values, const Key& key, Snapshot snapshot, RowVisitor* visitor);
+
+// Notes where a key lies, if it isn't known already.
+void NoteKeyPlace(const Table& table, char kind, const Key& key, const ItemPointerData& tid);
+inline constexpr char kValuePlace = 'v';
+
+// Unlocks and unpins at the end of the scope, on the success path.
+class PageGuard {
+public:
+    explicit PageGuard(Buffer buffer) : buffer_(buffer) {}
+    ~PageGuard() {
+        if (locked_) LockBuffer(buffer_, BUFFER_LOCK_UNLOCK);
+        if (BufferIsValid(buffer_)) ReleaseBuffer(buffer_);
+    }
+    PageGuard(const PageGuard&) = delete;
+    PageGuard& operator=(const PageGuard&) = delete;
+    void Unlock() {
+        if (locked_) LockBuffer(buffer_, BUFFER_LOCK_UNLOCK);
+        locked_ = false;
+    }
+    // Unpins as well: before something is waited for.
+    void Release() {
+        Unlock();
+        ReleaseBuffer(buffer_);
+        buffer_ = InvalidBuffer;
+    }
+
+private:
+    Buffer buffer_;
+    bool locked_ = true;
+};
+
+}  // namespace pgqueue::kv

@@ -1,0 +1,23 @@
+// Removing what has expired, and what is too much.
+#pragma once
+
+#include "pgqueue/kv/find.hpp"
+
+namespace pgqueue::kv {
+
+// Removes entries that have expired, of either table, by looking only at pages that have something due. The rows are
+// deleted when the transaction commits; those that others have in hand are left for the next time. Returns how many.
+// The table is open with a RowExclusiveLock.
+int64 Purge(const Table& table);
+
+// Deletes all entries (values, counters, rate limits; not locks) and returns how many keys lived. Waits for others.
+int64 Clear(const Table& values, const Table& cells);
+
+struct Census {
+    int64 entries = 0;  // keys that live: values and counters
+    int64 expired = 0;  // rows that wait for a purge
+    int64 rows = 0;     // all, locks and rate limits included
+};
+Census TakeCensus(const Table& table);
+
+}  // namespace pgqueue::kv

@@ -1,0 +1,184 @@
+#include "pgqueue/kv/purge.hpp"
+
+#include "pgqueue/kv/cells.hpp"
+#include "pgqueue/page/due_pages.hpp"
+#include "pgqueue/page/inplace.hpp"
+#include "pgqueue/page/transaction.hpp"
+#include "pgqueue/page/undelete.hpp"
+
+namespace pgqueue::kv {
+namespace {
+
+using page::RowState;
+
+// Both tables have it at the same place.
+static_assert(offsetof(ValueHead, expires_at) == offsetof(CellHead, expires_at));
+TimestampTz* ExpiryIn(HeapTupleHeader row) { return &ValueHeadOf(row)->expires_at; }
+
+HeapTupleHeader RowAt(Buffer buffer, const ItemPointerData& tid) {
+    Page page = BufferGetPage(buffer);
+    return reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
+}
+
+bool IsCells(const Table& table) { return table.half == &table.store->cells; }
+
+using Places = boost::container::static_vector<ItemPointerData, MaxHeapTuplesPerPage>;
+
+class Purger {
+public:
+    explicit Purger(const Table& table) : table_(table), rel_(table.rel), map_(MapOf(table)) {}
+
+    int64 Run() {
+        page::RequireInPlaceAllowed();
+        CommandCounterIncrement();
+        const page::Bound now = page::BoundOf(GetCurrentTimestamp());
+        while (!page::ForDuePages(
+            rel_, map_, 0, now, [this](BlockNumber block, bool publish) { return LookAt(block, publish); },
+            [] { return false; }))
+            map_ = MapOf(table_);  // evicted under us
+        Add(table_.store->stats, Statistic::kPurged, purged_);
+        Add(table_.store->stats, Statistic::kPageVisits, visits_);
+        return purged_;
+    }
+
+private:
+    page::Bound LookAt(BlockNumber block, bool publish) {
+        visits_++;
+        page::ReserveTouches(1);
+        Places expired;
+        page::Bound bound = page::kNever;
+        Buffer buffer = ReadBuffer(rel_, block);
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+        const TimestampTz now = GetCurrentTimestamp();
+        const auto look = publish ? page::BeginLook(map_, 0, block, page::BoundOf(now)) : std::nullopt;
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+            const RowState state = page::Judge(rel_, buffer, off, &tuple);
+            if (page::IsOver(state) || !KeyOf(&tuple)) continue;
+            const TimestampTz expires_at = *ExpiryIn(tuple.t_data);
+            if (TIMESTAMP_IS_NOEND(expires_at)) continue;
+            if (expires_at > now)
+                bound = std::min(bound, page::BoundOf(expires_at));
+            else if (state == RowState::kLive)
+                expired.push_back(tuple.t_self);
+            else  // whoever has it may roll back
+                bound = std::min(bound, page::BoundOf(page::LookAgain(std::max(expires_at, now - USECS_PER_DAY), now)));
+        }
+        if (look) page::Publish(map_, 0, block, look->word, bound);
+        LockBuffer(buffer, BUFFER_LOCK_UNLOCK);  // the pin stays: places can't be given to other rows
+
+        if (!expired.empty()) page::TouchOnAbort(map_, 0, block, page::kUnknown);
+        for (ItemPointerData& tid : expired) {
+            if (Delete(buffer, &tid)) {
+                purged_++;
+                continue;
+            }
+            const page::Bound again = page::BoundOf(GetCurrentTimestamp() + USECS_PER_SEC);
+            page::Lower(map_, 0, block, block, again);
+            bound = std::min(bound, again);
+        }
+        ReleaseBuffer(buffer);
+        return bound;
+    }
+
+    // False: somebody has it in hand, or it lives again.
+    bool Delete(Buffer buffer, ItemPointerData* tid) {
+        TM_FailureData failure;
+        if (heap_delete(rel_, tid, GetCurrentCommandId(true), InvalidSnapshot, false, &failure, false) != TM_Ok)
+            return false;
+        // Our look and the delete are two: a counter may have been started again in between. From the delete on,
+        // whoever starts it again takes the row back himself (WriteCell).
+        page::InPlaceWriter writer(1);
+        page::Undeletion undeletion;
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+        HeapTupleHeader row = RowAt(buffer, *tid);
+        const bool alive = *ExpiryIn(row) > GetCurrentTimestamp();
+        const bool deleted = page::IsBeingDeleted(row) && !alive;
+        if (page::IsBeingDeleted(row) && alive) {
+            undeletion.Add(row, &writer);
+            writer.Apply(rel_, buffer);
+        }
+        LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+        if (deleted && !IsCells(table_)) AddEntries(table_.store->stats, -1);
+        return deleted;
+    }
+
+    const Table& table_;
+    Relation rel_;
+    page::SegmentRef map_;
+    int64 purged_ = 0;
+    int64 visits_ = 0;
+};
+
+// Shows `see` each row of the table that is live or being changed, its page locked; and where it says so, gives `act`
+// the place, with the page pinned.
+template <class See, class Act>
+void ForEachRow(Relation rel, See see, Act act) {
+    for (BlockNumber block = 0; page::BlockExists(rel, block); block++) {
+        CHECK_FOR_INTERRUPTS();
+        Buffer buffer = ReadBuffer(rel, block);
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        Places chosen;
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+            const RowState state = page::Judge(rel, buffer, off, &tuple);
+            if ((state == RowState::kLive || state == RowState::kChanging) && KeyOf(&tuple) && see(tuple.t_data))
+                chosen.push_back(tuple.t_self);
+        }
+        LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+        for (ItemPointerData& tid : chosen) act(buffer, &tid);
+        ReleaseBuffer(buffer);
+    }
+}
+
+// A cell that stands for a key, as a value does.
+bool IsKey(const Table& table, HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind == kCounter; }
+
+// Returns how many of the keys had not expired.
+int64 DeleteAll(const Table& table) {
+    const TimestampTz now = GetCurrentTimestamp();
+    int64 lived = 0;
+    ForEachRow(
+        table.rel, [&](HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind != kLock; },
+        [&](Buffer buffer, ItemPointerData* tid) {
+            HeapTupleHeader row = RowAt(buffer, *tid);
+            const bool counts = IsKey(table, row) && *ExpiryIn(row) > now;
+            TM_FailureData failure;
+            const bool deleted =
+                heap_delete(table.rel, tid, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false) == TM_Ok;
+            if (deleted && counts) lived++;
+        });
+    return lived;
+}
+
+}  // namespace
+
+int64 Purge(const Table& table) { return Purger(table).Run(); }
+
+int64 Clear(const Table& values, const Table& cells) {
+    CommandCounterIncrement();
+    ForgetEntries(values.store->stats);
+    const int64 lived = DeleteAll(values);
+    return lived + DeleteAll(cells);
+}
+
+Census TakeCensus(const Table& table) {
+    Census census;
+    const TimestampTz now = GetCurrentTimestamp();
+    ForEachRow(
+        table.rel,
+        [&](HeapTupleHeader row) {
+            census.rows++;
+            if (*ExpiryIn(row) <= now)
+                census.expired++;
+            else if (IsKey(table, row))
+                census.entries++;
+            return false;
+        },
+        [](Buffer, ItemPointerData*) {});
+    return census;
+}
+
+}  // namespace pgqueue::kv

@@ -1,0 +1,263 @@
+#include "pgqueue/kv/store.hpp"
+
+#include "pgqueue/kv/row.hpp"
+#include "pgqueue/pg/catalog.hpp"
+
+namespace pgqueue::kv {
+namespace {
+
+pg::NameCache<Store> cache;
+
+// The leading columns of kv.settings, fixed-width and NOT NULL.
+struct Settings {
+    double default_ttl;
+    int64 max_entries;
+};
+
+[[noreturn]] void RaiseUnknown(Store* store) {
+    char name[NAMEDATALEN];
+    strlcpy(name, store->name, NAMEDATALEN);
+    cache.Forget(store);
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("store \"%s\" does not exist", name),
+                    errhint("Create it with kv.create_store('%s').", name)));
+    pg_unreachable();
+}
+
+[[noreturn]] void RaiseLayout(Relation rel, const char* what, const char* hint) {
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("table \"%s\" can't be used as a store: %s", RelationGetRelationName(rel), what),
+                    errhint("%s", hint)));
+    pg_unreachable();
+}
+
+struct ColumnRule {
+    const char* name;
+    Oid type;
+    bool not_null;
+};
+constexpr std::array<ColumnRule, kValueColumns> kValueRules = {{{"version", INT8OID, true},
+                                                                {"expires_at", TIMESTAMPTZOID, true},
+                                                                {"type", CHAROID, true},
+                                                                {"key", TEXTOID, true},
+                                                                {"value", TEXTOID, false},
+                                                                {"value_json", JSONBOID, false},
+                                                                {"value_bytes", BYTEAOID, false}}};
+constexpr std::array<ColumnRule, kCellColumns> kCellRules = {{{"number", INT8OID, true},
+                                                              {"expires_at", TIMESTAMPTZOID, true},
+                                                              {"kind", CHAROID, true},
+                                                              {"key", TEXTOID, true},
+                                                              {"owner", NAMEOID, false}}};
+
+void CheckColumns(Relation rel, const ColumnRule* rules, int count) {
+    const TupleDesc desc = RelationGetDescr(rel);
+    constexpr const char* kHint =
+        "Restore the columns that kv.create_store makes, in their order; keep others in a table of your own.";
+    if (desc->natts < count) RaiseLayout(rel, "columns are missing", kHint);
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+        if (i >= count) {
+            if (attribute->attisdropped) continue;
+            RaiseLayout(rel, psprintf("column \"%s\" is not one of a store's", NameStr(attribute->attname)), kHint);
+        }
+        if (attribute->attisdropped || attribute->atthasmissing || attribute->atttypid != rules[i].type ||
+            strcmp(NameStr(attribute->attname), rules[i].name) != 0 || (rules[i].not_null && !attribute->attnotnull) ||
+            attribute->attgenerated != '\0')
+            RaiseLayout(rel, psprintf("column %d is not the plain column \"%s\"", i + 1, rules[i].name), kHint);
+        if (i == kKey - 1 && (attribute->attcollation != C_COLLATION_OID ||
+                              (attribute->attstorage != TYPSTORAGE_MAIN && attribute->attstorage != TYPSTORAGE_PLAIN)))
+            RaiseLayout(rel, "its key is not COLLATE \"C\" with STORAGE MAIN", kHint);
+    }
+}
+
+// The one index, which finds keys. Others would have to be kept up (and one on expires_at would silently lie).
+Oid CheckIndex(Relation rel, const AttrNumber* columns, int count) {
+    List* indexes = RelationGetIndexList(rel);
+    const Oid found = list_length(indexes) == 1 ? linitial_oid(indexes) : InvalidOid;
+    if (list_length(indexes) > 1)
+        RaiseLayout(rel, "it has further indexes",
+                    "Keep what you search by in a table of your own, and index it there: DROP INDEX.");
+    bool good = OidIsValid(found);
+    if (good) {
+        Relation index = index_open(found, AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        good = form->indisunique && form->indimmediate && form->indisvalid && form->indnkeyatts == count &&
+               form->indnatts == count && index->rd_rel->relam == BTREE_AM_OID &&
+               RelationGetIndexPredicate(index) == NIL;
+        for (int i = 0; good && i < count; i++)
+            good = form->indkey.values[i] == columns[i] &&
+                   (columns[i] != kKey || index->rd_indcollation[i] == C_COLLATION_OID);
+        index_close(index, AccessShareLock);
+    }
+    if (!good)
+        RaiseLayout(rel, "its unique index on the key is missing or another one",
+                    psprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (%s);", kSchema,
+                             quote_identifier(RelationGetRelationName(rel)), count == 1 ? "key" : "kind, key"));
+    list_free(indexes);
+    return found;
+}
+
+// Our writes don't fire triggers, so a trigger for them (a foreign key's too) would be passed by silently.
+void CheckTriggers(Relation rel) {
+    const Oid schema = get_namespace_oid(kSchema, false);
+    const TriggerDesc* triggers = CopyTriggerDesc(rel->trigdesc);
+    bool before = false;
+    bool after = false;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        const Trigger* trigger = &triggers->triggers[i];
+        if (get_func_namespace(trigger->tgfoid) != schema)
+            RaiseLayout(rel, psprintf("trigger \"%s\" would not fire for kv.set", trigger->tgname),
+                        "Drop the trigger or the foreign key.");
+        if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS) continue;
+        if (TRIGGER_FOR_BEFORE(trigger->tgtype)) before = true;
+        if (TRIGGER_FOR_AFTER(trigger->tgtype)) after = true;
+    }
+    if (!before || !after)
+        RaiseLayout(rel, "its own triggers are missing or not ENABLE ALWAYS",
+                    "Call kv.create_store with the store's settings: it puts them back.");
+}
+
+void CheckLayout(Relation rel, Part part, Half* half) {
+    if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+        RaiseLayout(rel, "it is not a plain heap table", "Use ALTER TABLE ... SET ACCESS METHOD heap.");
+    if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+        RaiseLayout(rel, "it is temporary", "Create it with kv.create_store.");
+    if (rel->rd_rel->relrowsecurity)
+        RaiseLayout(rel, "it has row-level security, which the store's functions can't honour",
+                    "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT; or a store for each role.");
+    if (rel->rd_rules != nullptr)
+        RaiseLayout(rel, "it has rules, which the store's functions would pass by", "Drop the rules.");
+    if (rel->rd_rel->relhassubclass || rel->rd_rel->relispartition)
+        RaiseLayout(rel, "it is part of an inheritance tree", "ALTER TABLE ... NO INHERIT.");
+    constexpr std::array<AttrNumber, 2> kCellIndex = {kKind, kCellKey};
+    constexpr std::array<AttrNumber, 1> kValueIndex = {kKey};
+    if (part == Part::kValues) {
+        CheckColumns(rel, kValueRules.data(), kValueColumns);
+        half->index = CheckIndex(rel, kValueIndex.data(), kValueIndex.size());
+    } else {
+        CheckColumns(rel, kCellRules.data(), kCellColumns);
+        half->index = CheckIndex(rel, kCellIndex.data(), kCellIndex.size());
+    }
+    CheckTriggers(rel);
+    half->trigger_stamp = pg::TriggerStamp(RelationGetRelid(rel));
+    half->map = {};
+}
+
+void LoadHalf(Store* store, Part part, Half* half) {
+    Relation rel = try_relation_open(half->table, AccessShareLock);
+    if (rel == nullptr) return;  // gone meanwhile: the entry is invalid again
+    CheckLayout(rel, part, half);
+    if (part == Part::kCells && rel->rd_rel->relowner != pg::OwnerOf(store->values.table))
+        RaiseLayout(rel, "it belongs to another role than the table of values",
+                    "ALTER TABLE ... OWNER TO the other's.");
+    relation_close(rel, AccessShareLock);
+}
+
+// Fills the entry from the catalogs; nothing is locked yet.
+void Load(Store* store) {
+    char name[NAMEDATALEN];
+    ValuesName(store->name, name);
+    store->values.table = pg::RelationIn(kSchema, name);
+    if (!OidIsValid(store->values.table)) RaiseUnknown(store);
+    CellsName(store->name, name);
+    store->cells.table = pg::RelationIn(kSchema, name);
+    std::optional<Settings> settings;
+    pg::WithRowOf(pg::ExtensionRelation(kSchema, "settings"), kSettingsName, store->name, AccessShareLock,
+                  [&](Relation, HeapTuple tuple) {
+                      Settings read;
+                      memcpy(&read, pg::DataOf(tuple->t_data), sizeof(read));
+                      settings = read;
+                  });
+    if (!settings && strcmp(store->name, kDefaultStore) == 0) settings = Settings{};
+    if (!settings || !OidIsValid(store->cells.table))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("store \"%s\" does not exist, though a table of its name does", store->name),
+                        errhint("kv.create_store('%s') takes the table over as it is.", store->name)));
+    store->default_ttl = settings->default_ttl;
+    store->max_entries = settings->max_entries;
+    store->acl_role = InvalidOid;
+    cache.DependOn(store, store->values.table);
+    cache.DependOn(store, store->cells.table);
+    LoadHalf(store, Part::kValues, &store->values);
+    LoadHalf(store, Part::kCells, &store->cells);
+    store->stats = AttachStats(store->values.table);
+}
+
+void CheckPrivileges(Store* store, AclMode wanted) {
+    const Oid role = GetUserId();
+    if (store->acl_role != role) {
+        constexpr AclMode kAll = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+        store->acl = pg_class_aclmask(store->values.table, role, kAll, ACLMASK_ALL);
+        store->acl_role = role;
+    }
+    if ((store->acl & wanted) == wanted) return;
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for store %s", store->name),
+                    errhint("The owner can allow it: kv.grant('%s', '%s', '%s').", store->name,
+                            GetUserNameFromId(role, true), wanted & ~store->acl & ACL_SELECT ? "read" : "write")));
+}
+
+Store* Find(std::string_view name) {
+    Store* last = cache.Last();
+    if (last != nullptr && name == last->name) return last;
+    char buffer[NAMEDATALEN] = {};
+    if (name.size() >= NAMEDATALEN) {
+        CheckStoreName(pnstrdup(name.data(), name.size()));
+        pg_unreachable();
+    }
+    memcpy(buffer, name.data(), name.size());
+    CheckStoreName(buffer);
+    return cache.Find(buffer);
+}
+
+}  // namespace
+
+void ValuesName(const char* store, char* out) { snprintf(out, NAMEDATALEN, "s_%.48s", store); }
+void CellsName(const char* store, char* out) { snprintf(out, NAMEDATALEN, "c_%.48s", store); }
+void ViewName(const char* store, char* out) { snprintf(out, NAMEDATALEN, "v_%.48s", store); }
+
+void CheckStoreName(const char* name) {
+    const std::size_t length = strlen(name);
+    bool good = length >= 1 && length <= kMaxStoreNameBytes;
+    for (std::size_t i = 0; good && i < length; i++) {
+        const char c = name[i];
+        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+               c == '.';
+    }
+    if (good) return;
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_NAME), errmsg("invalid store name: \"%s\"", name),
+             errhint("A store name is 1 to %d ASCII letters, digits, \"_\", \"-\" and \".\".", kMaxStoreNameBytes)));
+}
+
+Table Open(std::string_view name, AclMode privileges, Part part, LOCKMODE lock) {
+    Store* store = Find(name);
+    for (;;) {
+        cache.Validate(store, Load);
+        CheckPrivileges(store, privileges);
+        Half* half = part == Part::kValues ? &store->values : &store->cells;
+        const Oid table = half->table;
+        LockRelationOid(table, lock);
+        Relation rel = cache.Holds(store) ? RelationIdGetRelation(table) : nullptr;
+        if (rel != nullptr) return {store, half, rel};
+        UnlockRelationOid(table, lock);
+        store->valid = false;
+    }
+}
+
+Table OpenOther(const Table& table, LOCKMODE lock) {
+    Store* store = table.store;
+    Half* half = table.half == &store->values ? &store->cells : &store->values;
+    // The store is in use through its other table, and kv.drop_store takes both.
+    return {store, half, relation_open(half->table, lock)};
+}
+
+void Close(const Table& table) { relation_close(table.rel, NoLock); }
+
+const page::SegmentRef& MapOf(const Table& table) {
+    page::SegmentRef& map = table.half->map;
+    if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(table.rel) ||
+                 map.key.file != compat::FileNumberOf(table.rel)))
+        map = page::Attach(table.rel, false, table.half->trigger_stamp);
+    return map;
+}
+
+}  // namespace pgqueue::kv
