@@ -29,13 +29,14 @@ Entry EntryOf(const Counter& counter) { return {0, counter.expires_at, kCounter,
 
 class EntryVisitor : public RowVisitor {
 public:
-    explicit EntryVisitor(bool want_value) : want_value_(want_value) {}
+    EntryVisitor(TimestampTz now, bool want_value) : now_(now), want_value_(want_value) {}
     void Visit(Relation rel, HeapTuple tuple) override {
-        if (ValueHeadOf(tuple->t_data)->expires_at > GetCurrentTimestamp()) entry = EntryOf(rel, tuple, want_value_);
+        if (ValueHeadOf(tuple->t_data)->expires_at > now_) entry = EntryOf(rel, tuple, want_value_);
     }
     std::optional<Entry> entry;
 
 private:
+    TimestampTz now_;
     bool want_value_;
 };
 
@@ -317,22 +318,33 @@ private:
 
 }  // namespace
 
-std::optional<Entry> Get(const Table& values, const Key& key, Snapshot snapshot, bool want_value) {
-    EntryVisitor visitor(want_value);
-    (void)VisitVisible(values, key, snapshot, &visitor);
-    if (!visitor.entry) {
-        const Table cells = OpenOther(values, AccessShareLock);
-        if (const auto counter = ReadCounter(cells, key)) visitor.entry = EntryOf(*counter);
-        Close(cells);
-    }
-    Add(values.store->stats, visitor.entry ? Statistic::kHits : Statistic::kMisses, 1);
+Reader::Reader(const Table& values, Snapshot snapshot)
+    : values_(values), snapshot_(snapshot), now_(GetCurrentTimestamp()) {}
+
+Reader::~Reader() {
+    if (cells_) Close(*cells_);
+    Add(values_.store->stats, Statistic::kHits, hits_);
+    Add(values_.store->stats, Statistic::kMisses, misses_);
+}
+
+std::optional<Entry> Reader::Get(const Key& key, bool want_value) {
+    EntryVisitor visitor(now_, want_value);
+    (void)VisitVisible(values_, key, snapshot_, &visitor);
+    if (unlikely(!visitor.entry)) visitor.entry = GetCounter(key);
+    visitor.entry ? hits_++ : misses_++;
     return visitor.entry;
+}
+
+std::optional<Entry> Reader::GetCounter(const Key& key) {
+    if (!cells_) cells_ = OpenOther(values_, AccessShareLock);
+    const auto counter = ReadCounter(*cells_, key);
+    return counter ? std::optional(EntryOf(*counter)) : std::nullopt;
 }
 
 Datum AsText(const Entry& entry) {
     switch (entry.type) {
         case kText:
-            return PointerGetDatum(PG_DETOAST_DATUM(entry.value));
+            return PointerGetDatum(PG_DETOAST_DATUM_PACKED(entry.value));
         case kCounter:
             return CStringGetTextDatum(psprintf(INT64_FORMAT, DatumGetInt64(entry.value)));
         case kJson: {

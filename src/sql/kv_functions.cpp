@@ -51,7 +51,7 @@ bool SetOf(FunctionCallInfo fcinfo, ValueType type, const char* function) {
 std::optional<Entry> EntryOf(const Args& args, int store, bool want_value) {
     const Key key = KeyArg(args, 0);
     const Table values = Open(StoreArg(args, store), ACL_SELECT, Part::kValues, AccessShareLock);
-    auto entry = Get(values, key, GetActiveSnapshot(), want_value);
+    auto entry = Reader(values, GetActiveSnapshot()).Get(key, want_value);
     Close(values);
     return entry;
 }
@@ -219,15 +219,16 @@ PGQUEUE_FUNCTION(pgqueue_kv_mget) {
     args.Array(0, "keys", TEXTOID, &keys, nullptr, &count);
     ResultSet result(fcinfo, 2);
     const Table table = Open(StoreArg(args, 1), ACL_SELECT, Part::kValues, AccessShareLock);
-    Snapshot snapshot = GetActiveSnapshot();
+    auto reader = std::make_optional<Reader>(table, GetActiveSnapshot());
     for (int i = 0; i < count; i++) {
         CHECK_FOR_INTERRUPTS();
-        const auto entry = Get(table, KeyFrom(keys[i]), snapshot, true);
+        const auto entry = reader->Get(KeyFrom(keys[i]), true);
         std::array<bool, 2> nulls = {false, !entry.has_value()};
         std::array<Datum, 2> values = {keys[i], entry ? AsText(*entry) : 0};
         result.Add(values.data(), nulls.data());
         if (entry && entry->type != kCounter) pfree(DatumGetPointer(entry->value));
     }
+    reader.reset();
     Close(table);
     return 0;
 }

@@ -12,11 +12,30 @@ struct Entry {
     Datum value = 0;             // a copy, perhaps still in the TOAST table; a counter's: int8
 };
 
-// What the snapshot sees of a key that has not expired, or its counter as it is now. Counts a hit or a miss.
-// want_value: else Entry.value is not set. The table of values is open with an AccessShareLock.
-std::optional<Entry> Get(const Table& values, const Key& key, Snapshot snapshot, bool want_value);
+// Reads keys as one statement: what its snapshot sees of keys that have not expired, and counters as they are now. The
+// table of values is open with an AccessShareLock. Hits and misses are counted at the end.
+class Reader {
+public:
+    Reader(const Table& values, Snapshot snapshot);
+    ~Reader();
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
 
-// An entry's value for clients, as text. Fetches it from the TOAST table.
+    // want_value: else Entry.value is not set.
+    std::optional<Entry> Get(const Key& key, bool want_value);
+
+private:
+    std::optional<Entry> GetCounter(const Key& key);
+
+    const Table& values_;
+    Snapshot snapshot_;
+    TimestampTz now_;
+    std::optional<Table> cells_;  // opened for the first key without a value
+    int64 hits_ = 0;
+    int64 misses_ = 0;
+};
+
+// An entry's value for clients, as text, perhaps with a short header. Fetches it from the TOAST table.
 Datum AsText(const Entry& entry);
 
 struct NewValue {

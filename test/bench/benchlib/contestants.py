@@ -246,4 +246,4 @@ class Commit(Bare):
 
 ALL = {c.name: c for c in (Pgqueue, Skip, Wrapper, Insert, Pgq, Select1, Commit)}
 BARE = tuple(name for name, c in ALL.items() if issubclass(c, Bare))
-LABELS = {name: c.label for name, c in ALL.items()}
+LABELS = {name: c.label for name, c in ALL.items()} | {"sql": "plain SQL"}

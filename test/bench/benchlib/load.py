@@ -53,13 +53,14 @@ class Result:
 class Pgbench:
     """One run of pgbench, in the background until wait() is called."""
 
-    def __init__(self, server, scripts, clients, seconds, rate=None, progress=False, log=None):
+    def __init__(self, server, scripts, clients, seconds, rate=None, progress=False, log=None,
+                 message=MESSAGE):
         """scripts: paths; all of them, one after the other, are one transaction's work."""
         self.log = log
         self.seconds = seconds
         self.errors = tempfile.TemporaryFile("w+")
         command = [tool("pgbench"), "-n", "-M", "prepared", "-c", str(clients),
-                   "-j", str(min(clients, 2)), "-T", str(seconds), "-D", f"message={MESSAGE}",
+                   "-j", str(min(clients, 2)), "-T", str(seconds), "-D", f"message={message}",
                    "-h", server.dir, "-p", str(server.port), "-U", "postgres"]
         merged = scripts[0]
         if len(scripts) > 1:

@@ -34,10 +34,13 @@ def write_plots(results, folder):
     about = headline(results)
     measured = [w for w in results.workloads if w.samples]
     paired = [w for w in measured if any(k[2] for k in w.samples)]
-    plain = [w for w in measured if w not in paired]
+    keys = [w for w in measured if w.name.startswith("kv-")]
+    plain = [w for w in measured if w not in paired and w not in keys]
     if plain:
         svg.bars(to("throughput.svg"), "Messages per second", about,
                  [throughput_panel(w) for w in plain])
+    if keys:
+        svg.bars(to("keys.svg"), "Calls per second", about, [throughput_panel(w) for w in keys])
     if paired:
         svg.bars(to("loaded.svg"), "Messages per second on loaded and on empty queues", about,
                  [throughput_panel(w) for w in paired])

@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
+from . import kv as keys
 from .contestants import BARE, LABELS
 from .load import MESSAGE
 from .targets import MISSED, REACHED, percent, targets, times
@@ -20,6 +21,7 @@ class Results:
     horizon: list = field(default_factory=list)
     latency: object = None
     restart: list = field(default_factory=list)
+    kv: keys.Found = field(default_factory=keys.Found)
     failed: list = field(default_factory=list)      # (workload, contestant, why)
 
 
@@ -146,6 +148,35 @@ def restart(paper, found):
                   "32" if r.contestant == "pgqueue" else None)
 
 
+def hot_keys(paper, found):
+    if found.horizon:
+        paper.add()
+        paper.add(f"{'horizon: one hot key beside sets of it, 16 clients':<52}{'free/s':>10}{'held/s':>10}", "1")
+        for what, free, held, still, seconds in found.horizon:
+            paper.add(f"  {f'{what}, held {seconds} s, backend_xmin ' + ('stood still' if still else 'MOVED'):<50}"
+                      f"{free:>10,.0f}{held:>10,.0f}{percent(held / free):>8}", "32")
+    for kind in ("clustered", "random"):
+        if kind in found.purge:
+            purged, due, visited, seconds = found.purge[kind]
+            paper.add()
+            paper.add(f"purge of a million keys, {kind} ttls: {purged:,} removed in {seconds:.1f} s,"
+                      f" {due:,} pages had something due, {visited:,} visited")
+
+
+def redis(paper, results):
+    """Redis as it is, and the ratio of kv to it."""
+    if not results.kv.redis:
+        return
+    w = {one.name: one for one in results.workloads}
+    paper.add()
+    paper.add(f"{'Redis by redis-benchmark, unix socket, nothing saved':<52}{'per second':>12}{'kv':>12}{'kv of it':>10}", "1")
+    for what, clients, pipeline, rate in results.kv.redis:
+        name = f"kv-{what}" + ("-1" if clients == 1 else "")
+        ours = w[name].median(("pgqueue", clients, "")) if name in w else None
+        paper.add(f"  {f'{what}, {clients} client(s), pipeline of {pipeline}':<50}{rate:>12,.0f}"
+                  + (f"{ours:>12,.0f}{percent(ours / rate):>10}" if ours else ""))
+
+
 def summary(results):
     paper = Paper()
     paper.add(f"pgqueue benchmark: {headline(results)}", "1")
@@ -156,6 +187,8 @@ def summary(results):
     horizon(paper, results.horizon)
     latency(paper, results.latency)
     restart(paper, results.restart)
+    hot_keys(paper, results.kv)
+    redis(paper, results)
     paper.add()
     paper.add(f"{'target':<58}{'needed':<40}{'figure':>14}", "1")
     for t in targets(results):
@@ -215,5 +248,10 @@ def write_files(results, folder):
                   ("contestant", "situation", "waiting", "connect_ms", "first_ms", "second_ms"),
                   [(r.contestant, r.situation, r.waiting, f"{r.connect:.3f}", f"{r.first:.3f}",
                     f"{r.second:.3f}") for r in results.restart])
+    if results.kv.horizon or results.kv.purge or results.kv.redis:
+        write_csv(to("keys.csv"), ("measure", "what", "figures"),
+                  [*(("horizon", what, " ".join(map(str, run))) for what, *run in results.kv.horizon),
+                   *(("purge", what, str(run)) for what, run in results.kv.purge.items()),
+                   *(("redis", what, " ".join(map(str, run))) for what, *run in results.kv.redis)])
     with open(to("summary.txt"), "w", encoding="utf-8") as f:
         f.write(summary(results).plain())

@@ -106,4 +106,52 @@ def targets(results):
     label = f"{first[0].waiting / 1e6:g}" if first else "10"
     found.append(below(f"first read after a restart, {label} million waiting", "under 50 ms",
                        first[0].first if first else None, 50, lambda v: f"{v:.1f} ms"))
+    return found + key_targets(ratio, results.kv)
+
+
+def key_targets(ratio, kv):
+    """For keys, counters and limits."""
+    found = []
+    for clients, suffix in ((16, ""), (1, "-1")):
+        who = "16 clients" if clients == 16 else "1 client"
+        found += [
+            at_least(f"get, {who}", "1.1 x the prepared SELECT",
+                     ratio(f"kv-get{suffix}", "sql", clients), 1.1, hundredths),
+            at_least(f"get, {who}", "90 % of SELECT 1",
+                     ratio(f"kv-get{suffix}", "select1", clients), 0.9, percent),
+            at_least(f"mget of 64 keys, {who}", "3 x WHERE key = ANY",
+                     ratio(f"kv-mget{suffix}", "sql", clients), 3, times)]
+        for kind, what in (("", "logged"), ("-free", "unlogged")):
+            found += [
+                at_least(f"set of a new key, {what}, {who}", "the upsert's speed",
+                         ratio(f"kv-new{kind}{suffix}", "sql", clients), 1, hundredths),
+                at_least(f"set of a key that exists, {what}, {who}", "1.2 x the upsert",
+                         ratio(f"kv-set{kind}{suffix}", "sql", clients), 1.2, hundredths)]
+    found += [
+        at_least("hot rate limit, synchronous_commit = on", "15 x the upsert",
+                 ratio("kv-limit-on", "sql", 16), 15, times),
+        at_least("hot counter, synchronous_commit = on", "4 x the upsert",
+                 ratio("kv-incr-on", "sql", 16), 4, times),
+        at_least("hot counter, synchronous_commit = off", "2 x the upsert",
+                 ratio("kv-incr", "sql", 16), 2, times),
+        at_least("hot counter, nothing flushed", "75 % of SELECT 1",
+                 ratio("kv-incr", "select1", 16), 0.75, percent),
+        at_least("hot rate limit, nothing flushed", "75 % of SELECT 1",
+                 ratio("kv-limit", "select1", 16), 0.75, percent)]
+    held = {what: run for what, *run in kv.horizon}
+    for what in ("set", "get", "incr"):
+        free, loaded, still, seconds = held.get(what, (0, 0, False, 0))
+        length = f", {seconds} s" if seconds else ""
+        found.append(at_least(f"horizon held{length}: {what} of a hot key", "95 % of the run without",
+                              loaded / free if free and still else None, 0.95, percent))
+    visits = kv.purge.get("clustered")
+    found += [
+        judge("a million keys, clustered ttls: pages the purge visits", "1.1 x those with something due",
+              visits[2] / visits[1] if visits else None, lambda v: v <= 1.1, hundredths),
+        at_least("a million keys, random ttls: get + set beside the purge", "90 % of the speed without",
+                 kv.purge.get("beside"), 0.9, percent)]
     return found
+
+
+def hundredths(x):
+    return f"{x:.2f} x"
