@@ -96,6 +96,10 @@ private:
         const bool alive = *ExpiryIn(row) > GetCurrentTimestamp();
         const bool deleted = page::IsBeingDeleted(row) && !alive;
         if (page::IsBeingDeleted(row) && alive) {
+            // A value's end never moves once it has come, unless the clock goes back; its TOAST rows are gone by now.
+            if ((row->t_infomask & HEAP_HASEXTERNAL) != 0)
+                ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                                errmsg("an entry was refreshed while it was being purged")));
             undeletion.Add(row, &writer);
             writer.Apply(rel_, buffer);
         }

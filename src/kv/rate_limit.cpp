@@ -10,6 +10,7 @@ using page::RowState;
 
 constexpr int64 kNanosPerMicro = 1000;
 constexpr double kNanosPerSecond = 1e9;
+constexpr int64 kFarthestClock = INT64CONST(1000000000) * 315576000;  // a bucket of ten years
 
 // All times in nanoseconds since 2000. The clock is the theoretical arrival time: when the bucket will be empty again.
 struct Limit {
@@ -58,7 +59,8 @@ Verdict Charge(const Table& cells, const Key& key, int64 max_requests, double pe
                                 errhint("Try again when it has ended.")));
             const int64 now = GetCurrentTimestamp() * kNanosPerMicro;
             const bool fresh = cell.state == RowState::kGone;  // deleted by our own kv.clear
-            const int64 clock = fresh ? now : std::max(now, CellHeadOf(cell.tuple.t_data)->number);
+            const int64 clock =
+                fresh ? now : std::clamp(CellHeadOf(cell.tuple.t_data)->number, now, now + kFarthestClock);
             const bool allowed = clock + charge - now <= limit.period;
             if (!allowed || cost == 0) return Judged(limit, now, clock, charge, allowed);
             const int64 next = clock + charge;

@@ -122,8 +122,9 @@ void OnTransactionEnd(XactEvent event, void*) {
             break;
         case XACT_EVENT_PREPARE:
             // Readers find the rows in progress and look again until COMMIT PREPARED, which runs no callback of ours.
-            // The leases stay until they run out.
+            // So they do with rows that it has deleted, until ROLLBACK PREPARED. The leases stay until they run out.
             for (const Touch& touch : state->touches) Apply(touch);
+            for (const Touch& touch : state->deletes) Apply(touch);
             break;
         case XACT_EVENT_ABORT:
             for (const Held& held : state->held) GiveBack(held);
