@@ -51,12 +51,13 @@ Verdict Charge(const Table& cells, const Key& key, int64 max_requests, double pe
     const int64 charge = limit.CostOf(cost);
     const page::DurableChange change;
     for (;;) {
-        if (Located cell = FindCell(cells, kRateLimit, key, cost > 0 ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE)) {
+        Located cell = FindCell(cells, kRateLimit, key, cost > 0 ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE);
+        if (cell && cell.state == RowState::kPending) {  // somebody is making it; the KeyLock waits for that
+            UnlockReleaseBuffer(cell.buffer);
+            cell = {};
+        }
+        if (cell) {
             PageGuard guard(cell.buffer);
-            if (cell.state == RowState::kPending)  // by COPY
-                ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                                errmsg("the rate limit is being restored by a transaction that is still open"),
-                                errhint("Try again when it has ended.")));
             const int64 now = GetCurrentTimestamp() * kNanosPerMicro;
             const bool fresh = cell.state == RowState::kGone;  // deleted by our own kv.clear
             const int64 clock =
@@ -72,9 +73,12 @@ Verdict Charge(const Table& cells, const Key& key, int64 max_requests, double pe
         const int64 now = GetCurrentTimestamp() * kNanosPerMicro;
         if (cost == 0) return Judged(limit, now, now, 0, true);
         const KeyLock lock(cells.store, Namespace::kRateLimits, key);
-        if (Located cell = FindCell(cells, kRateLimit, key, BUFFER_LOCK_SHARE)) {
-            UnlockReleaseBuffer(cell.buffer);
-            continue;
+        if (Located made = FindCell(cells, kRateLimit, key, BUFFER_LOCK_SHARE)) {
+            UnlockReleaseBuffer(made.buffer);
+            if (made.state != RowState::kPending) continue;
+            ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),  // by COPY
+                            errmsg("the rate limit is being restored by a transaction that is still open"),
+                            errhint("Try again when it has ended.")));
         }
         const int64 next = now + charge;
         const XLogRecPtr end = CreateCell(cells, key, {kRateLimit, next, ExpiryOfClock(next), nullptr});
