@@ -260,10 +260,17 @@ CREATE FUNCTION kv.incr(key text, delta bigint DEFAULT 1, ttl double precision D
     store text DEFAULT 'default')
 RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_incr';
 
+-- A named type, which the server has at hand, and need not put together for each call.
+CREATE TYPE kv.verdict AS (
+    allowed boolean,
+    remaining bigint,
+    retry_after double precision,
+    reset_after double precision
+);
+
 CREATE FUNCTION kv.rate_limit(key text, max_requests bigint, period double precision, cost bigint DEFAULT 1,
-    store text DEFAULT 'default', OUT allowed boolean, OUT remaining bigint, OUT retry_after double precision,
-    OUT reset_after double precision)
-RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_rate_limit';
+    store text DEFAULT 'default')
+RETURNS SETOF kv.verdict LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_rate_limit';
 
 CREATE FUNCTION kv.lock(name text, ttl double precision, owner text DEFAULT NULL, wait double precision DEFAULT 0,
     store text DEFAULT 'default')

@@ -21,7 +21,7 @@ void Define() {
                             "Beyond it a lease that was given back runs out instead.", &released_leases, 65536, 1024,
                             16 * 1024 * 1024, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("pgqueue.kv_places", "Shared memory for hints where the keys of stores lie.",
-                            "8 bytes a key that is in use; the others are looked up in their index.", &kv_places_kb,
+                            "16 bytes a key that is in use; the others are looked up in their index.", &kv_places_kb,
                             16 * 1024, 64, 16 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("pgqueue");
 }

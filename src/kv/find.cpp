@@ -31,16 +31,17 @@ bool NextVersion(const HeapTupleData* tuple, ItemPointerData* next) {
 
 // Goes from `tid` along the versions to the first row of the key that isn't over, and leaves its page locked. Where the
 // way is lost (the row is another key's by now, or gone) it finds nothing.
-Located WalkToCurrent(Relation rel, ItemPointerData tid, const Key& key) {
+Located WalkToCurrent(Relation rel, page::Place place, const Key& key) {
     TransactionId updater = InvalidTransactionId;  // of the version before
     for (int hop = 0;; hop++) {
-        const BlockNumber block = ItemPointerGetBlockNumber(&tid);
-        if (!page::BlockExists(rel, block)) return {};
+        const BlockNumber block = ItemPointerGetBlockNumber(&place.tid);
         Located found;
-        found.buffer = ReadBuffer(rel, block);
+        found.buffer = page::ReadPlace(rel, place);
+        if (!found) return {};
+        heap_page_prune_opt(rel, found.buffer);  // as an index scan does: or the page would never have room again
         LockBuffer(found.buffer, BUFFER_LOCK_EXCLUSIVE);
         bool elsewhere = false;
-        OffsetNumber off = ItemPointerGetOffsetNumber(&tid);
+        OffsetNumber off = ItemPointerGetOffsetNumber(&place.tid);
         for (;; hop++) {
             off = Redirected(BufferGetPage(found.buffer), off);
             if (off == InvalidOffsetNumber) break;
@@ -55,7 +56,7 @@ Located WalkToCurrent(Relation rel, ItemPointerData tid, const Key& key) {
             if (found.state == RowState::kDead || !NextVersion(&found.tuple, &next)) break;
             updater = HeapTupleHeaderGetUpdateXid(found.tuple.t_data);
             elsewhere = ItemPointerGetBlockNumber(&next) != block;
-            tid = next;
+            place = {next, InvalidBuffer};
             off = ItemPointerGetOffsetNumber(&next);
             if (elsewhere) break;
         }
@@ -110,7 +111,7 @@ Located FindByIndex(const Table& values, const Key& key) {
         while (ItemPointer tid = scan.Next()) {
             known +=
                 (uint64{ItemPointerGetBlockNumber(tid)} << 16 | ItemPointerGetOffsetNumber(tid)) * 0x9e3779b97f4a7c15u;
-            if (Located found = WalkToCurrent(values.rel, *tid, key)) return found;
+            if (Located found = WalkToCurrent(values.rel, {*tid, InvalidBuffer}, key)) return found;
         }
         if (known == 0) break;
         scan.Restart();
@@ -119,35 +120,49 @@ Located FindByIndex(const Table& values, const Key& key) {
     return {};
 }
 
+// A cell's page may be everybody's: a change holds the lock for about a microsecond, and a sleeper takes many to wake
+// up.
+void LockCell(Buffer buffer, int lock) {
+    constexpr int kTries = 64;
+    if (lock == BUFFER_LOCK_EXCLUSIVE) {
+        for (int i = 0; i < kTries; i++) {
+            if (ConditionalLockBuffer(buffer)) return;
+            pg_spin_delay();
+        }
+    }
+    LockBuffer(buffer, lock);
+}
+
 // From the hint to the version that the snapshot sees. False: look elsewhere.
 bool VisitByPlace(const Table& values, const Key& key, Snapshot snapshot, RowVisitor* visitor) {
     Relation rel = values.rel;
     const uint64 hash = HashOf(values, kValuePlace, key);
-    const auto place = page::FindPlace(hash);
+    auto place = page::FindPlace(hash);
     if (!place) return false;
-    ItemPointerData tid = *place;
     for (int hop = 0; hop < kMaxHops; hop++) {
-        if (!page::BlockExists(rel, ItemPointerGetBlockNumber(&tid))) return false;
-        Buffer buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&tid));
+        Buffer buffer = page::ReadPlace(rel, *place);
+        if (!BufferIsValid(buffer)) return false;
+        heap_page_prune_opt(rel, buffer);
         LockBuffer(buffer, BUFFER_LOCK_SHARE);
         PageGuard guard(buffer);
         Page page = BufferGetPage(buffer);
-        const OffsetNumber off = Redirected(page, ItemPointerGetOffsetNumber(&tid));
+        const OffsetNumber off = Redirected(page, ItemPointerGetOffsetNumber(&place->tid));
         if (off == InvalidOffsetNumber) return false;
         const ItemId item = PageGetItemId(page, off);
         HeapTupleData tuple;
         tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
         tuple.t_len = ItemIdGetLength(item);
         tuple.t_tableOid = RelationGetRelid(rel);
-        ItemPointerSet(&tuple.t_self, ItemPointerGetBlockNumber(&tid), off);
+        ItemPointerSet(&tuple.t_self, ItemPointerGetBlockNumber(&place->tid), off);
         const auto here = KeyOf(&tuple);
         if (!here || *here != key.bytes) return false;
         if (HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer)) {
-            if (hop > 0) page::NotePlace(hash, tuple.t_self);
+            if (hop > 0 || buffer != place->buffer) page::NotePlace(hash, tuple.t_self, buffer);
             visitor->Visit(rel, &tuple);
             return true;
         }
-        if (!NextVersion(&tuple, &tid)) return false;
+        place->buffer = InvalidBuffer;
+        if (!NextVersion(&tuple, &place->tid)) return false;
     }
     return false;
 }
@@ -155,7 +170,7 @@ bool VisitByPlace(const Table& values, const Key& key, Snapshot snapshot, RowVis
 }  // namespace
 
 void NoteKeyPlace(const Table& table, char kind, const Key& key, const ItemPointerData& tid) {
-    page::NotePlace(HashOf(table, kind, key), tid);
+    page::NotePlace(HashOf(table, kind, key), tid, InvalidBuffer);
 }
 
 Located FindCurrent(const Table& values, const Key& key) {
@@ -163,23 +178,26 @@ Located FindCurrent(const Table& values, const Key& key) {
     Located found;
     if (const auto place = page::FindPlace(hash)) found = WalkToCurrent(values.rel, *place, key);
     if (!found) found = FindByIndex(values, key);
-    if (found && found.state != RowState::kPending) page::NotePlace(hash, found.tuple.t_self);
+    if (found && found.state != RowState::kPending) page::NotePlace(hash, found.tuple.t_self, found.buffer);
     return found;
 }
 
 Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
     Relation rel = cells.rel;
     const uint64 hash = HashOf(cells, kind, key);
-    const auto at = [&](const ItemPointerData& tid) -> Located {
-        if (!page::BlockExists(rel, ItemPointerGetBlockNumber(&tid))) return {};
+    const auto at = [&](const page::Place& place) -> Located {
         Located found;
-        found.buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&tid));
-        LockBuffer(found.buffer, lock);
-        const OffsetNumber off = ItemPointerGetOffsetNumber(&tid);
+        found.buffer = page::ReadPlace(rel, place);
+        if (!found) return {};
+        LockCell(found.buffer, lock);
+        const OffsetNumber off = ItemPointerGetOffsetNumber(&place.tid);
         found.state = page::Judge(rel, found.buffer, off, &found.tuple);
         if (!page::IsOver(found.state)) {
             const auto here = KeyOf(&found.tuple);
-            if (here && *here == key.bytes && CellHeadOf(found.tuple.t_data)->kind == kind) return found;
+            if (here && *here == key.bytes && CellHeadOf(found.tuple.t_data)->kind == kind) {
+                if (found.buffer != place.buffer) page::NotePlace(hash, place.tid, found.buffer);
+                return found;
+            }
         }
         UnlockReleaseBuffer(found.buffer);
         return {};
@@ -191,11 +209,7 @@ Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
     SetKey(&scan_keys[1], 2, key);
     KeyScan scan(cells, SnapshotAny, scan_keys.data(), static_cast<int>(scan_keys.size()));
     while (ItemPointer tid = scan.Next()) {
-        const ItemPointerData place = *tid;
-        if (Located found = at(place)) {
-            page::NotePlace(hash, place);
-            return found;
-        }
+        if (Located found = at({*tid, InvalidBuffer})) return found;
     }
     return {};
 }
@@ -211,7 +225,8 @@ bool VisitVisible(const Table& values, const Key& key, Snapshot snapshot, RowVis
     if (found) {
         bool copied = false;
         HeapTuple tuple = ExecFetchSlotHeapTuple(slot, false, &copied);
-        NoteKeyPlace(values, kValuePlace, key, tuple->t_self);
+        page::NotePlace(HashOf(values, kValuePlace, key), tuple->t_self,
+                        reinterpret_cast<BufferHeapTupleTableSlot*>(slot)->buffer);
         visitor->Visit(values.rel, tuple);
     }
     ExecDropSingleTupleTableSlot(slot);

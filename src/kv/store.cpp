@@ -252,6 +252,25 @@ Table OpenOther(const Table& table, LOCKMODE lock) {
 
 void Close(const Table& table) { relation_close(table.rel, NoLock); }
 
+void FlushReads(Store* store) {
+    Add(store->stats, Statistic::kHits, store->reads.hits);
+    Add(store->stats, Statistic::kMisses, store->reads.misses);
+    store->reads = {};
+}
+
+void CountReads(Store* store, int64 hits, int64 misses, TimestampTz now) {
+    PendingReads& reads = store->reads;
+    reads.hits += hits;
+    reads.misses += misses;
+    if (reads.hits + reads.misses < kMostPending && now - reads.counted_at < kLongestPending && reads.counted_at <= now)
+        return;
+    static bool registered = false;
+    if (!registered) before_shmem_exit([](int, Datum) { cache.ForEach(FlushReads); }, 0);
+    registered = true;
+    FlushReads(store);
+    reads.counted_at = now;
+}
+
 const page::SegmentRef& MapOf(const Table& table) {
     page::SegmentRef& map = table.half->map;
     if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(table.rel) ||

@@ -323,8 +323,7 @@ Reader::Reader(const Table& values, Snapshot snapshot)
 
 Reader::~Reader() {
     if (cells_) Close(*cells_);
-    Add(values_.store->stats, Statistic::kHits, hits_);
-    Add(values_.store->stats, Statistic::kMisses, misses_);
+    CountReads(values_.store, hits_, misses_, now_);
 }
 
 std::optional<Entry> Reader::Get(const Key& key, bool want_value) {

@@ -1,21 +1,32 @@
 #include "pgqueue/page/places.hpp"
 
+#include "pgqueue/page/visibility.hpp"
 #include "pgqueue/settings.hpp"
 
 namespace pgqueue::page {
 namespace {
 
-// A word: a part of the hash (22 bits), the block (32), the line pointer (10). 0: none, since no line pointer is 0.
+// The first word: a part of the hash (22 bits), the block (32), the line pointer (10). 0: none, since no line pointer
+// is 0.
 constexpr int kOffsetBits = 10;
 constexpr int kTagShift = 42;
-constexpr int kWays = 8;  // the words of one cache line
-constexpr Size kLine = kWays * sizeof(uint64);
 
-pg_atomic_uint64* words;
+struct Hint {
+    pg_atomic_uint64 word;
+    pg_atomic_uint64 buffer;
+};
+constexpr int kWays = 4;
 
-Size Lines() { return static_cast<Size>(settings::kv_places_kb) * 1024 / kLine; }
+struct Line {  // of the processor's cache
+    Hint hint[kWays];
+};
+static_assert(sizeof(Line) == 64 && std::is_standard_layout_v<Line> && std::is_trivially_destructible_v<Line>);
 
-pg_atomic_uint64* LineOf(uint64 hash) { return &words[(hash % Lines()) * kWays]; }
+Line* lines;
+
+Size LineCount() { return static_cast<Size>(settings::kv_places_kb) * 1024 / sizeof(Line); }
+
+Line* LineOf(uint64 hash) { return &lines[hash % LineCount()]; }
 
 }  // namespace
 
@@ -24,47 +35,63 @@ uint64 PlaceHash(compat::FileNumber file, char kind, std::string_view key) {
     return hash_bytes_extended(reinterpret_cast<const unsigned char*>(key.data()), static_cast<int>(key.size()), seed);
 }
 
-std::optional<ItemPointerData> FindPlace(uint64 hash) {
+std::optional<Place> FindPlace(uint64 hash) {
     const uint64 tag = hash >> kTagShift;
-    pg_atomic_uint64* line = LineOf(hash);
-    for (int i = 0; i < kWays; i++) {
-        const uint64 word = pg_atomic_read_u64(&line[i]);
+    for (Hint& hint : LineOf(hash)->hint) {
+        const uint64 word = pg_atomic_read_u64(&hint.word);
         if (word == 0 || word >> kTagShift != tag) continue;
-        ItemPointerData tid;
-        ItemPointerSet(&tid, static_cast<BlockNumber>(word >> kOffsetBits),
+        Place place;
+        ItemPointerSet(&place.tid, static_cast<BlockNumber>(word >> kOffsetBits),
                        static_cast<OffsetNumber>(word & ((1 << kOffsetBits) - 1)));
-        return tid;
+        place.buffer = static_cast<Buffer>(pg_atomic_read_u64(&hint.buffer));
+        return place;
     }
     return std::nullopt;
 }
 
-void NotePlace(uint64 hash, const ItemPointerData& tid) {
+void NotePlace(uint64 hash, const ItemPointerData& tid, Buffer buffer) {
     const uint64 tag = hash >> kTagShift;
     const OffsetNumber off = ItemPointerGetOffsetNumberNoCheck(&tid);
     if (off >= 1 << kOffsetBits) return;
     const uint64 word = tag << kTagShift | uint64{ItemPointerGetBlockNumberNoCheck(&tid)} << kOffsetBits | off;
-    pg_atomic_uint64* line = LineOf(hash);
-    int place = -1;
-    for (int i = 0; i < kWays && place < 0; i++) {
-        const uint64 old = pg_atomic_read_u64(&line[i]);
-        if (old == word) return;
-        if (old >> kTagShift == tag && old != 0) place = i;
+    Hint* chosen = nullptr;
+    for (Hint& hint : LineOf(hash)->hint) {
+        const uint64 old = pg_atomic_read_u64(&hint.word);
+        if (old != 0 && old >> kTagShift == tag) {
+            if (old == word && static_cast<Buffer>(pg_atomic_read_u64(&hint.buffer)) == buffer) return;
+            chosen = &hint;
+            break;
+        }
+        if (chosen == nullptr && old == 0) chosen = &hint;
     }
-    for (int i = 0; i < kWays && place < 0; i++)
-        if (pg_atomic_read_u64(&line[i]) == 0) place = i;
-    // Any may give way; the place's own bits choose, so that the same pair of keys doesn't fight for ever.
-    if (place < 0) place = static_cast<int>((hash >> 20 ^ word >> 3) % kWays);
-    pg_atomic_write_u64(&line[place], word);
+    // Any may give way; the place's own bits choose, so that the same keys don't fight for ever.
+    if (chosen == nullptr) chosen = &LineOf(hash)->hint[(hash >> 20 ^ word >> 3) % kWays];
+    pg_atomic_write_u64(&chosen->buffer, static_cast<uint64>(buffer));
+    pg_atomic_write_u64(&chosen->word, word);
 }
 
-Size PlacesShmemSize() { return add_size(mul_size(Lines(), kLine), kLine); }
+Buffer ReadPlace(Relation rel, const Place& place) {
+    const BlockNumber block = ItemPointerGetBlockNumber(&place.tid);
+    // A buffer that holds the page says that the page exists: those of pages that are cut off are dropped.
+    if (place.buffer > 0 && place.buffer <= NBuffers && !RelationUsesLocalBuffers(rel) &&
+        compat::ReadRecentBuffer(rel, block, place.buffer))
+        return place.buffer;
+    return BlockExists(rel, block) ? ReadBuffer(rel, block) : InvalidBuffer;
+}
+
+Size PlacesShmemSize() { return mul_size(LineCount() + 1, sizeof(Line)); }
 
 void PlacesShmemInit() {
     bool found = false;
     char* base = static_cast<char*>(ShmemInitStruct("pgqueue places", PlacesShmemSize(), &found));
-    words = reinterpret_cast<pg_atomic_uint64*>(TYPEALIGN(kLine, reinterpret_cast<uintptr_t>(base)));
+    lines = reinterpret_cast<Line*>(TYPEALIGN(sizeof(Line), reinterpret_cast<uintptr_t>(base)));
     if (found) return;
-    for (Size i = 0; i < Lines() * kWays; i++) pg_atomic_init_u64(&words[i], 0);
+    for (Size i = 0; i < LineCount(); i++) {
+        for (Hint& hint : lines[i].hint) {
+            pg_atomic_init_u64(&hint.word, 0);
+            pg_atomic_init_u64(&hint.buffer, 0);
+        }
+    }
 }
 
 }  // namespace pgqueue::page

@@ -391,6 +391,7 @@ PGQUEUE_FUNCTION(pgqueue_kv_measure) {
     if (!May(ACL_SELECT, StoreArg(args, 0))) return 0;
     const Table values = Open(StoreArg(args, 0), ACL_SELECT, Part::kValues, AccessShareLock);
     const Table cells = OpenOther(values, AccessShareLock);
+    FlushReads(values.store);
     const Census of_values = TakeCensus(values);
     const Census of_cells = TakeCensus(cells);
     const auto size = [](const Table& table) {

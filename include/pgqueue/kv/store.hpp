@@ -30,6 +30,7 @@ struct Store {
     double default_ttl;  // seconds; 0: none
     int64 max_entries;   // 0: unbounded
     StatsRef stats;
+    PendingReads reads;
     Oid acl_role;  // whose privileges `acl` are
     AclMode acl;   // on the table of values; they stand for both
 
@@ -52,6 +53,10 @@ Table Open(std::string_view store, AclMode privileges, Part part, LOCKMODE lock)
 // Opens the other table of the same store.
 Table OpenOther(const Table& table, LOCKMODE lock);
 void Close(const Table& table);
+
+// Counts reads that began at `now`; flush: all that this backend has not counted yet.
+void CountReads(Store* store, int64 hits, int64 misses, TimestampTz now);
+void FlushReads(Store* store);
 
 // The map's handle, attached anew where the old one is stale.
 const page::SegmentRef& MapOf(const Table& table);

@@ -21,6 +21,15 @@ enum class Statistic {
 inline constexpr int kCounts = 4;
 
 StatsRef AttachStats(Oid table);
+
+// Reads of this backend that are not counted yet: they go to shared memory many at a time.
+struct PendingReads {
+    int64 hits;
+    int64 misses;
+    TimestampTz counted_at;
+};
+inline constexpr int64 kMostPending = 256;
+inline constexpr int64 kLongestPending = USECS_PER_SEC / 2;
 void Add(const StatsRef& ref, Statistic what, int64 n);
 int64 Read(const StatsRef& ref, Statistic what);
 

@@ -13,8 +13,15 @@ namespace pgqueue::page {
 // Names a key of a table; `file` makes hints of a table's earlier life void.
 uint64 PlaceHash(compat::FileNumber file, char kind, std::string_view key);
 
-std::optional<ItemPointerData> FindPlace(uint64 hash);
-void NotePlace(uint64 hash, const ItemPointerData& tid);
+struct Place {
+    ItemPointerData tid;
+    Buffer buffer;  // where the page was; InvalidBuffer: unknown
+};
+std::optional<Place> FindPlace(uint64 hash);
+void NotePlace(uint64 hash, const ItemPointerData& tid, Buffer buffer);
+
+// Pins the page, if the table (on which the caller holds a lock) still has it. InvalidBuffer: it doesn't.
+Buffer ReadPlace(Relation rel, const Place& place);
 
 Size PlacesShmemSize();
 void PlacesShmemInit();

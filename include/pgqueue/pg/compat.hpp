@@ -75,6 +75,15 @@ inline BlockNumber ExtendTable(Relation rel, int count) {
 #endif
 }
 
+// 16 renamed the relation's file as above.
+inline bool ReadRecentBuffer(Relation rel, BlockNumber block, Buffer buffer) {
+#if PG_VERSION_NUM >= 160000
+    return ::ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+#else
+    return ::ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
+#endif
+}
+
 // 18 can leave a deferrable primary key out.
 inline Oid PrimaryKeyOf(Relation rel) {
 #if PG_VERSION_NUM >= 180000

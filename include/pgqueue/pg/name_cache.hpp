@@ -57,6 +57,14 @@ public:
     // Whether the entry holds after a lock was taken: the wait for it has processed invalidations.
     static bool Holds(const Entry* entry) { return entry->valid || Discarding(); }
 
+    template <class Use>
+    void ForEach(Use use) {
+        if (by_name_ == nullptr) return;
+        HASH_SEQ_STATUS scan;
+        hash_seq_init(&scan, by_name_);
+        while (auto* entry = static_cast<Entry*>(hash_seq_search(&scan))) use(entry);
+    }
+
 private:
     struct Link {
         Oid relation;
@@ -85,13 +93,6 @@ private:
     }
 
     static NameCache* From(Datum argument) { return reinterpret_cast<NameCache*>(DatumGetPointer(argument)); }
-
-    template <class Use>
-    void ForEach(Use use) {
-        HASH_SEQ_STATUS scan;
-        hash_seq_init(&scan, by_name_);
-        while (auto* entry = static_cast<Entry*>(hash_seq_search(&scan))) use(entry);
-    }
 
     void Outdate(Entry* entry) {
         if (entry->valid) outdated_++;
