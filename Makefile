@@ -132,8 +132,8 @@ export PG_CONFIG
 endif
 export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS
 
-CHECKS = check-regress check-isolation check-tap check-unit check-torture
-.PHONY: FORCE help print-flags print-client-flags deps deps-roots demo stop test checked test-all torture bench lint \
+CHECKS = check-regress check-isolation check-tap check-unit check-examples check-torture
+.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-roots demo stop test checked test-all torture bench lint \
 	$(CHECKS)
 
 help:
@@ -143,7 +143,7 @@ help:
 #: make deps       install the Debian packages that are missing
 #: make demo       a server of its own, real messages through it; make stop ends it
 #: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
-#:                 check-unit and check-torture
+#:                 check-unit, check-examples and check-torture
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
@@ -152,8 +152,13 @@ help:
 deps:
 	@test/run/deps core
 
+deps-examples: deps
+	@test/run/deps examples
+
 demo test: deps
 	@test/run/$@
+
+test test-all check-examples: deps-examples
 
 stop:
 	@test/run/stop
