@@ -82,7 +82,8 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
     HeapTuple row = pg::FormRow(RelationGetDescr(rel), &head, kCellHeadBytes, kKind, columns.data(),
                                 static_cast<int>(columns.size()));
     (void)MapOf(cells);
-    page::InPlaceWriter writer(1);
+    const TransactionId deleter = LastDeleter(cells, cell.kind, key);
+    page::InPlaceWriter writer(2);
     heap_insert(rel, row, GetCurrentCommandId(true), 0, nullptr);
     Relation index = index_open(cells.half->index, RowExclusiveLock);
     std::array<Datum, 2> datums = {CharGetDatum(cell.kind), key.datum};
@@ -99,8 +100,10 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
     Page page = BufferGetPage(buffer);
     auto* stored = reinterpret_cast<HeapTupleHeader>(
         PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&row->t_self))));
-    const auto frozen = static_cast<uint16>(stored->t_infomask | HEAP_XMIN_FROZEN);
-    writer.Set(&stored->t_infomask, &frozen, sizeof(frozen));
+    const bool has_deleter = TransactionIdIsValid(deleter);
+    const auto masks = static_cast<uint16>(stored->t_infomask | (has_deleter ? HEAP_XMIN_COMMITTED : HEAP_XMIN_FROZEN));
+    writer.Set(&stored->t_infomask, &masks, sizeof(masks));
+    if (has_deleter) writer.Set(&stored->t_choice.t_heap.t_xmin, &deleter, sizeof(deleter));
     const XLogRecPtr end = writer.Apply(rel, buffer);
     LowerFor(cells, block, cell.expires_at);
     UnlockReleaseBuffer(buffer);
@@ -111,7 +114,7 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
 
 XLogRecPtr WriteCell(const Table& cells, const Located& cell, int64 number, TimestampTz expires_at, const char* owner,
                      bool keep) {
-    page::InPlaceWriter writer(3);
+    page::InPlaceWriter writer(2 + page::Undeletion::kChanges);
     const HeapTupleHeader row = cell.tuple.t_data;
     CellHead* head = CellHeadOf(row);
     struct {

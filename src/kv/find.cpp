@@ -71,6 +71,13 @@ void SetKey(ScanKeyData* scan_key, AttrNumber attribute, const Key& key) {
     scan_key->sk_collation = C_COLLATION_OID;
 }
 
+std::array<ScanKeyData, 2> CellScanKeys(CellKind kind, const Key& key) {
+    std::array<ScanKeyData, 2> scan_keys{};
+    ScanKeyInit(&scan_keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(kind));
+    SetKey(&scan_keys[1], 2, key);
+    return scan_keys;
+}
+
 // An index scan that is closed at the end of the scope.
 class KeyScan {
 public:
@@ -158,8 +165,7 @@ bool VisitByPlace(const Table& values, const Key& key, Snapshot snapshot, RowVis
         if (!here || *here != key.bytes) return false;
         if (HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer)) {
             if (hop > 0 || buffer != place->buffer) page::NotePlace(hash, tuple.t_self, buffer);
-            visitor->Visit(rel, &tuple);
-            return true;
+            return visitor->Visit(rel, &tuple);
         }
         place->buffer = InvalidBuffer;
         if (!NextVersion(&tuple, &place->tid)) return false;
@@ -204,14 +210,37 @@ Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
     };
     if (const auto place = page::FindPlace(hash))
         if (Located found = at(*place)) return found;
-    std::array<ScanKeyData, 2> scan_keys;
-    ScanKeyInit(&scan_keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(kind));
-    SetKey(&scan_keys[1], 2, key);
+    const auto scan_keys = CellScanKeys(kind, key);
     KeyScan scan(cells, SnapshotAny, scan_keys.data(), static_cast<int>(scan_keys.size()));
     while (ItemPointer tid = scan.Next()) {
         if (Located found = at({*tid, InvalidBuffer})) return found;
     }
     return {};
+}
+
+TransactionId LastDeleter(const Table& cells, CellKind kind, const Key& key) {
+    const auto scan_keys = CellScanKeys(kind, key);
+    KeyScan scan(cells, SnapshotAny, scan_keys.data(), static_cast<int>(scan_keys.size()));
+    // Each row's inserter is the deleter of the one before, so the last deleter is nobody's inserter.
+    pg::Vector<TransactionId> inserters;
+    pg::Vector<TransactionId> deleters;
+    while (ItemPointer tid = scan.Next()) {
+        Buffer buffer = page::ReadPlace(cells.rel, {*tid, InvalidBuffer});
+        if (!BufferIsValid(buffer)) continue;
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        HeapTupleData tuple{};
+        const RowState state = page::Judge(cells.rel, buffer, ItemPointerGetOffsetNumber(tid), &tuple);
+        const auto here = state == RowState::kDead && tuple.t_data != nullptr ? KeyOf(&tuple) : std::nullopt;
+        if (here && *here == key.bytes && CellHeadOf(tuple.t_data)->kind == kind &&
+            HeapTupleHeaderXminCommitted(tuple.t_data) && (tuple.t_data->t_infomask & HEAP_XMAX_INVALID) == 0) {
+            inserters.push_back(HeapTupleHeaderGetXmin(tuple.t_data));
+            deleters.push_back(HeapTupleHeaderGetUpdateXid(tuple.t_data));
+        }
+        UnlockReleaseBuffer(buffer);
+    }
+    for (const TransactionId deleter : deleters)
+        if (std::find(inserters.begin(), inserters.end(), deleter) == inserters.end()) return deleter;
+    return InvalidTransactionId;
 }
 
 bool VisitVisible(const Table& values, const Key& key, Snapshot snapshot, RowVisitor* visitor) {
@@ -221,13 +250,14 @@ bool VisitVisible(const Table& values, const Key& key, Snapshot snapshot, RowVis
     SetKey(&scan_key, 1, key);
     KeyScan scan(values, snapshot, &scan_key, 1);
     TupleTableSlot* slot = table_slot_create(values.rel, nullptr);
-    const bool found = scan.NextRow(slot);
-    if (found) {
+    bool found = false;
+    while (!found && scan.NextRow(slot)) {
         bool copied = false;
         HeapTuple tuple = ExecFetchSlotHeapTuple(slot, false, &copied);
-        page::NotePlace(HashOf(values, kValuePlace, key), tuple->t_self,
-                        reinterpret_cast<BufferHeapTupleTableSlot*>(slot)->buffer);
-        visitor->Visit(values.rel, tuple);
+        found = visitor->Visit(values.rel, tuple);
+        if (found)
+            page::NotePlace(HashOf(values, kValuePlace, key), tuple->t_self,
+                            reinterpret_cast<BufferHeapTupleTableSlot*>(slot)->buffer);
     }
     ExecDropSingleTupleTableSlot(slot);
     return found;

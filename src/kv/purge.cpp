@@ -89,7 +89,7 @@ private:
             return false;
         // Our look and the delete are two: a counter may have been started again in between. From the delete on,
         // whoever starts it again takes the row back himself (WriteCell).
-        page::InPlaceWriter writer(1);
+        page::InPlaceWriter writer(page::Undeletion::kChanges);
         page::Undeletion undeletion;
         LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
         HeapTupleHeader row = RowAt(buffer, *tid);

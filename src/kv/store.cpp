@@ -116,6 +116,15 @@ void CheckTriggers(Relation rel) {
                     "Call kv.create_store with the store's settings: it puts them back.");
 }
 
+// Ours hold by themselves; others would be passed by.
+void CheckConstraints(Relation rel) {
+    const TupleConstr* constraints = RelationGetDescr(rel)->constr;
+    for (int i = 0; constraints != nullptr && i < constraints->num_check; i++)
+        if (strncmp(constraints->check[i].ccname, "pgqueue_", 8) != 0)
+            RaiseLayout(rel, psprintf("constraint \"%s\" would not be checked by kv.set", constraints->check[i].ccname),
+                        "Drop the constraint.");
+}
+
 void CheckLayout(Relation rel, Part part, Half* half) {
     if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
         RaiseLayout(rel, "it is not a plain heap table", "Use ALTER TABLE ... SET ACCESS METHOD heap.");
@@ -138,6 +147,7 @@ void CheckLayout(Relation rel, Part part, Half* half) {
         half->index = CheckIndex(rel, kCellIndex.data(), kCellIndex.size());
     }
     CheckTriggers(rel);
+    CheckConstraints(rel);
     half->trigger_stamp = pg::TriggerStamp(RelationGetRelid(rel));
     half->map = {};
 }
@@ -246,8 +256,16 @@ Table Open(std::string_view name, AclMode privileges, Part part, LOCKMODE lock) 
 Table OpenOther(const Table& table, LOCKMODE lock) {
     Store* store = table.store;
     Half* half = table.half == &store->values ? &store->cells : &store->values;
-    // The store is in use through its other table, and kv.drop_store takes both.
-    return {store, half, relation_open(half->table, lock)};
+    for (;;) {
+        const Oid oid = half->table;
+        LockRelationOid(oid, lock);
+        Relation rel = cache.Holds(store) ? RelationIdGetRelation(oid) : nullptr;
+        if (rel != nullptr) return {store, half, rel};
+        // Changed while we waited for it. Our own table has not: we hold a lock on it.
+        UnlockRelationOid(oid, lock);
+        store->valid = false;
+        cache.Validate(store, Load);
+    }
 }
 
 void Close(const Table& table) { relation_close(table.rel, NoLock); }

@@ -76,14 +76,15 @@ bool HasOurTriggers(Oid table) {
 constexpr const char* kValueColumns =
     "version bigint NOT NULL, expires_at timestamptz NOT NULL, type \"char\" NOT NULL, "
     "key text COLLATE \"C\" NOT NULL, value text, value_json jsonb, value_bytes bytea, PRIMARY KEY (key), "
-    "CHECK (octet_length(key) BETWEEN 1 AND 1024), "
-    "CHECK (type IN ('t', 'j', 'b') AND (type = 't') = (value IS NOT NULL) "
+    "CONSTRAINT pgqueue_key CHECK (octet_length(key) BETWEEN 1 AND 1024), "
+    "CONSTRAINT pgqueue_value CHECK (type IN ('t', 'j', 'b') AND (type = 't') = (value IS NOT NULL) "
     "AND (type = 'j') = (value_json IS NOT NULL) AND (type = 'b') = (value_bytes IS NOT NULL))";
 
-constexpr const char* kCellColumns = "number bigint NOT NULL, expires_at timestamptz NOT NULL, kind \"char\" NOT NULL, "
-                                     "key text COLLATE \"C\" NOT NULL, owner name, PRIMARY KEY (kind, key), "
-                                     "CHECK (octet_length(key) BETWEEN 1 AND 1024), "
-                                     "CHECK (kind IN ('c', 'r', 'l') AND (kind = 'l') = (owner IS NOT NULL))";
+constexpr const char* kCellColumns =
+    "number bigint NOT NULL, expires_at timestamptz NOT NULL, kind \"char\" NOT NULL, "
+    "key text COLLATE \"C\" NOT NULL, owner name, PRIMARY KEY (kind, key), "
+    "CONSTRAINT pgqueue_key CHECK (octet_length(key) BETWEEN 1 AND 1024), "
+    "CONSTRAINT pgqueue_owner CHECK (kind IN ('c', 'r', 'l') AND (kind = 'l') = (owner IS NOT NULL))";
 
 // What the functions see, for people and for joins.
 constexpr const char* kView =

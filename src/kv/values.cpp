@@ -30,8 +30,10 @@ Entry EntryOf(const Counter& counter) { return {0, counter.expires_at, kCounter,
 class EntryVisitor : public RowVisitor {
 public:
     EntryVisitor(TimestampTz now, bool want_value) : now_(now), want_value_(want_value) {}
-    void Visit(Relation rel, HeapTuple tuple) override {
-        if (ValueHeadOf(tuple->t_data)->expires_at > now_) entry = EntryOf(rel, tuple, want_value_);
+    bool Visit(Relation rel, HeapTuple tuple) override {
+        if (ValueHeadOf(tuple->t_data)->expires_at <= now_) return false;
+        entry = EntryOf(rel, tuple, want_value_);
+        return true;
     }
     std::optional<Entry> entry;
 
@@ -53,6 +55,21 @@ void CheckSnapshot(const Located& row) {
     if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row.tuple.t_data))) return;
     HeapTupleData tuple = row.tuple;
     if (!HeapTupleSatisfiesVisibility(&tuple, GetTransactionSnapshot(), row.buffer)) RaiseConcurrentChange();
+}
+
+// The same where there is no current row: another transaction has deleted one that we still see, and that had not
+// expired. One of our own that we have deleted is not seen.
+void CheckAbsence(const Table& values, const Key& key) {
+    if (!IsolationUsesXactSnapshot()) return;
+    EntryVisitor visitor(GetCurrentTimestamp(), false);
+    if (VisitVisible(values, key, GetTransactionSnapshot(), &visitor)) RaiseConcurrentChange();
+}
+
+// A serializable transaction reads what it decides by, so that others notice.
+void ReadForSerializable(const Table& values, const Key& key) {
+    if (!IsolationIsSerializable()) return;
+    EntryVisitor visitor(GetCurrentTimestamp(), false);
+    (void)VisitVisible(values, key, GetTransactionSnapshot(), &visitor);
 }
 
 // Waits until the transaction that is inserting the row has ended. Unpins the page.
@@ -78,12 +95,11 @@ void WaitForRow(Relation rel, const Located& row, PageGuard* guard) {
 }
 
 int64 NewVersion(int64 floor) {
-    if (floor > page::kSerialLimit / 2)
-        ereport(ERROR,
-                (errcode(ERRCODE_DATA_EXCEPTION), errmsg("an entry's version is out of range: " INT64_FORMAT, floor),
-                 errhint("No store of this library wrote it. Delete the entry.")));
     for (;;) {
-        page::StockSerials(page::Serial::kVersions, 1, floor);
+        if (!page::StockSerials(page::Serial::kVersions, 1, floor))
+            ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+                            errmsg("an entry's version is out of range: " INT64_FORMAT, floor),
+                            errhint("No store of this library wrote it. Delete the entry.")));
         const auto version = page::DrawSerials(page::Serial::kVersions, 1);
         if (version && *version > floor) return *version;
     }
@@ -126,6 +142,7 @@ public:
 
     std::optional<int64> Run() {
         std::optional<int64> version;
+        ReadForSerializable(values_, key_);
         while (!Try(&version)) {
         }
         return version;
@@ -201,6 +218,7 @@ private:
     }
 
     bool Create(std::optional<int64>* version) {
+        CheckAbsence(values_, key_);
         const auto counter = LiveCounter();
         if (!counter && must_be_present_) return true;
         if (counter && (must_be_absent_ || options_.version)) return RefuseFor(*counter);
@@ -364,10 +382,14 @@ std::optional<int64> Set(const Table& values, const Key& key, const NewValue& va
 
 bool Delete(const Table& values, const Key& key, Entry* old) {
     CommandCounterIncrement();
+    ReadForSerializable(values, key);
     Relation rel = values.rel;
     for (;;) {
         Located row = FindCurrent(values, key);
-        if (!row) break;
+        if (!row) {
+            CheckAbsence(values, key);
+            break;
+        }
         PageGuard guard(row.buffer);
         if (row.state == RowState::kPending) {
             WaitForInserter(rel, row, &guard);

@@ -107,14 +107,13 @@ int64 AdvanceSequence(Relation sequence, int64 count, int64 limit, bool flush) {
     return last + 1;
 }
 
-void StockSerials(Serial kind, int64 count, int64 floor) {
-    Assert(floor <= kSerialLimit / 2);
+bool StockSerials(Serial kind, int64 count, int64 floor) {
     Mine& my = mine[static_cast<int>(kind)];
     const auto stocked = [&] {
         const auto next = Draw(my, count, 0);
         return next && *next > floor;
     };
-    if (OidIsValid(my.sequence) && stocked()) return;
+    if (OidIsValid(my.sequence) && stocked()) return true;
 
     static bool registered = false;
     if (!registered) CacheRegisterRelcacheCallback(ForgetSequences, 0);
@@ -126,11 +125,14 @@ void StockSerials(Serial kind, int64 count, int64 floor) {
     bool leap = false;
     my = {FindPool(&pools[static_cast<int>(kind)], &leap), oid};
     LWLockAcquire(&my.pool->refill, LW_EXCLUSIVE);
-    if (!stocked()) {
+    // Others may have emptied the stock, or the floor may lie ahead; only the latter calls for more than a range.
+    const auto next = Draw(my, count, 0);
+    const bool hopeless = next && *next <= floor && floor > kHighestFloor;
+    if (!hopeless && !stocked()) {
         const int64 range = std::max(kRange, count);
         int64 skip = leap || my.pool->sequence != oid ? kLeap : 0;
         int64 first = AdvanceSequence(sequence, skip + range, kSerialLimit, true) + skip;
-        if (first <= floor) {
+        if (first <= floor && floor <= kHighestFloor) {
             skip = floor - first;
             first = AdvanceSequence(sequence, skip + range, kSerialLimit, true) + skip;
         }
@@ -141,8 +143,10 @@ void StockSerials(Serial kind, int64 count, int64 floor) {
         my.pool->end = first + range;
         SpinLockRelease(&my.pool->mutex);
     }
+    const bool above = stocked() || floor <= kHighestFloor;
     LWLockRelease(&my.pool->refill);
     relation_close(sequence, NoLock);
+    return above;
 }
 
 std::optional<int64> DrawSerials(Serial kind, int64 count) {

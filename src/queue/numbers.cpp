@@ -75,12 +75,10 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
 }
 
 void StockReceipts(int64 count, int64 floor) {
-    // One row must not use up the numbers of the whole database.
-    if (floor > page::kSerialLimit / 2)
+    if (!page::StockSerials(page::Serial::kReceipts, count, floor))
         ereport(ERROR,
                 (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a message's receipt is out of range: " INT64_FORMAT, floor),
                  errhint("No queue of this library wrote it. Delete the message.")));
-    page::StockSerials(page::Serial::kReceipts, count, floor);
 }
 
 std::optional<int64> DrawReceipts(int64 count) { return page::DrawSerials(page::Serial::kReceipts, count); }

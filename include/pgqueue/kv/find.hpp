@@ -23,10 +23,15 @@ Located FindCurrent(const Table& values, const Key& key);
 // may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.
 Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock);
 
-// Receives the row of a key that a snapshot sees, with its page pinned and, where `locked`, locked.
+// The transaction that has deleted the cell's last row, if that row is still stored: some snapshot may see it.
+// InvalidTransactionId: no such row.
+TransactionId LastDeleter(const Table& cells, CellKind kind, const Key& key);
+
+// Receives rows of a key that a snapshot sees, with their page pinned and perhaps locked, until it accepts one. There
+// may be two: an old one that has expired and was purged since, and one of our own.
 class RowVisitor {
 public:
-    virtual void Visit(Relation rel, HeapTuple tuple) = 0;
+    virtual bool Visit(Relation rel, HeapTuple tuple) = 0;
 
 protected:
     ~RowVisitor() = default;

@@ -15,8 +15,10 @@ inline constexpr int kSerialKinds = 2;
 inline constexpr int64 kSerialLimit = int64{1} << 53;
 
 // Makes sure that `count` are at hand, all above `floor` (rows from elsewhere bring numbers of another database along).
-// May do I/O and raise. The floor must be below kSerialLimit / 2.
-void StockSerials(Serial kind, int64 count, int64 floor);
+// False: the floor lies ahead of them and above kHighestFloor. One row must not use up the numbers of the whole
+// database, so what is beyond that is reached one by one only. May do I/O and raise.
+inline constexpr int64 kHighestFloor = kSerialLimit / 2;
+bool StockSerials(Serial kind, int64 count, int64 floor);
 // Takes consecutive ones, at any place that allows a spinlock, and returns the first; nothing if others have emptied
 // the stock since.
 std::optional<int64> DrawSerials(Serial kind, int64 count);
