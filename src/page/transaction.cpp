@@ -50,8 +50,23 @@ void Join(Touch* into, const Touch& from) {
     into->rows += from.rows;
 }
 
-// Joins the runs of each segment and priority.
+// Joins each run with the one before it, where both are of one segment and priority.
+void JoinPairs(pg::TopVector<Touch>* touches) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < touches->size(); i++) {
+        const bool pair = i + 1 < touches->size() && SameTarget((*touches)[i], (*touches)[i + 1]);
+        Touch joined = (*touches)[i];
+        if (pair) Join(&joined, (*touches)[++i]);
+        (*touches)[kept++] = joined;
+    }
+    touches->resize(kept);
+}
+
+// Halves the runs or, where neighbours have little in common, joins all of each segment and priority.
 void Coarsen(pg::TopVector<Touch>* touches) {
+    const std::size_t before = touches->size();
+    JoinPairs(touches);
+    if (touches->size() <= before * 3 / 4) return;
     std::size_t kept = 0;
     for (std::size_t i = 0; i < touches->size(); i++) {
         std::size_t j = 0;
@@ -64,6 +79,16 @@ void Coarsen(pg::TopVector<Touch>* touches) {
     touches->resize(kept);
 }
 
+// Whether a page can join the run without making another page's bound much earlier than it is: that page would be
+// looked at for nothing.
+bool Continues(const Touch& run, const Touch& page) {
+    constexpr Bound kNear = 64;  // ticks
+    if (run.first == run.last && page.first == run.first) return true;
+    if (page.first >= run.first && page.first <= run.last) return page.bound >= run.bound;
+    const bool beside = uint64{page.first} + 1 == run.first || page.first == uint64{run.last} + 1;
+    return beside && std::max(page.bound, run.bound) - std::min(page.bound, run.bound) <= kNear;
+}
+
 void Reserve(pg::TopVector<Touch>* touches, int n) {
     if (touches->size() + n > kMaxTouches) Coarsen(touches);
     if (touches->capacity() < touches->size() + n) touches->reserve(2 * (touches->size() + n));
@@ -72,7 +97,7 @@ void Reserve(pg::TopVector<Touch>* touches, int n) {
 void Note(pg::TopVector<Touch>* touches, const Touch& touch) {
     if (!touches->empty()) {
         Touch& last = touches->back();
-        if (SameTarget(last, touch) && uint64{touch.first} + 1 >= last.first && touch.first <= uint64{last.last} + 1) {
+        if (SameTarget(last, touch) && Continues(last, touch)) {
             Join(&last, touch);
             last.ref = touch.ref;
             return;
