@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kv_check.hpp"
 #include "message_check.hpp"
 
 namespace torture {
@@ -35,6 +36,24 @@ const char* Name(Fault fault) {
         "times of a row wrong",
         "connection lost without a reason",
         "trouble",
+        "counter lost increments",
+        "counter too high",
+        "sum answered twice",
+        "locked by two at once",
+        "token not above earlier ones",
+        "free lock refused",
+        "lock that was over accepted",
+        "held lock refused",
+        "committed change of a key lost",
+        "phantom value",
+        "value seen before its commit",
+        "damaged value",
+        "state of a key replaced twice",
+        "version repeated",
+        "two writers of a key at once",
+        "key has two rows",
+        "index broken",
+        "expired rows left by a purge",
     };
     return kNames[static_cast<std::size_t>(fault)];
 }
@@ -53,6 +72,20 @@ void Coverage::Add(const Coverage& other) {
     acks_rolled_back += other.acks_rolled_back;
     vanished_unlogged += other.vanished_unlogged;
     unknown_txs += other.unknown_txs;
+    increments += other.increments;
+    increments_undone += other.increments_undone;
+    increments_unknown += other.increments_unknown;
+    counters_exact += other.counters_exact;
+    counters_reset += other.counters_reset;
+    locks_granted += other.locks_granted;
+    locks_refused += other.locks_refused;
+    locks_over_crash += other.locks_over_crash;
+    locks_answered += other.locks_answered;
+    values_committed += other.values_committed;
+    values_rolled_back += other.values_rolled_back;
+    states_seen += other.states_seen;
+    links += other.links;
+    tables_audited += other.tables_audited;
 }
 
 namespace {
@@ -227,6 +260,7 @@ Verdict Check(Journal& journal, History& history) {
     CheckReceipts(journal, history, verdict.violations);
     CheckMessages(journal, context);
     CheckMissing(journal, context, verdict.violations);
+    CheckKeys(context, history);
     for (const Send& send : journal.sends) {
         const Fate& fate = fates.Of(send.tx);
         if (send.msg_id != 0 || fate.outcome != Outcome::kUnknown || context.blind_pops[send.queue] != 0) continue;

@@ -10,12 +10,16 @@
 //   that read it other than by COMMIT. An ack, rolled back or not, gives nobody else the message.
 // - A crash may forget leases, nacks and set_vts that were not flushed. Flushed is what was answered before a COMMIT
 //   on a logged table was asked for that was itself answered before the blow: those have to be there afterwards.
+// - Counters, locks and values: see counter_check.hpp, lock_check.hpp, value_check.hpp.
 // - Outcomes that the client could not see (a connection cut or killed) excuse exactly what they can explain.
 #pragma once
 
 #include "journal.hpp"
 
+#include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace torture {
@@ -47,6 +51,24 @@ enum class Fault : std::uint8_t {
     kWrongTimes,           // the row's own times contradict the call
     kConnection,           // broken by nobody we know of
     kTrouble,              // wrong at first sight
+    kCounterLost,          // a counter below what it had answered, or than the increments that must be in it
+    kCounterTooHigh,       // above all that was ever asked for
+    kSumRepeated,          // two increments were told the same sum, or sums that overlap
+    kTwoLockers,           // a lock held by two at once
+    kTokenOrder,           // a lock's token that is not above those given before
+    kFreeLockRefused,      // to all appearances nobody held it
+    kLockOverAccepted,     // a renewal, unlock or assertion of a lock that was over
+    kLockHeldRefused,      // or the refusal of one that was held
+    kValueLost,            // a key showed a state that a committed change had replaced
+    kValuePhantom,         // a value from a transaction that was rolled back, or from nobody
+    kValueUncommitted,     // seen by others before its COMMIT was asked for
+    kValueDamaged,         // not the bytes that were stored
+    kValueTwice,           // one state of a key replaced or taken by two
+    kVersionRepeated,      // two values of a key had the same version, or one had two
+    kTwoWriters,           // of one key at once
+    kKeyTwice,             // two rows of one key, or a value beside a counter
+    kIndexBroken,          // amcheck or REINDEX complained
+    kNotPurged,            // expired, and still in the table after a purge
     kCount
 };
 
@@ -59,8 +81,11 @@ struct Violation {
 
 // What has to be remembered from one journal to the next.
 struct History {
-    std::vector<std::vector<bool>> ids;  // by queue: committed ids
-    std::vector<std::int64_t> receipts;  // sorted
+    std::vector<std::vector<bool>> ids;                         // by queue: committed ids
+    std::vector<std::int64_t> receipts;                         // sorted
+    std::map<std::uint32_t, std::int64_t> counters;             // what they came to
+    std::map<std::uint32_t, std::int64_t> tokens;               // the highest, by lock
+    std::set<std::pair<std::uint32_t, std::int64_t>> versions;  // key, version
 };
 
 // How often each rule had something to say: a check that never applied proves nothing.
@@ -76,6 +101,21 @@ struct Coverage {
     std::uint64_t acks_rolled_back = 0;   //
     std::uint64_t vanished_unlogged = 0;  // emptied by a crash, as unlogged tables are
     std::uint64_t unknown_txs = 0;        //
+
+    std::uint64_t increments = 0;          // answered
+    std::uint64_t increments_undone = 0;   // of these in a transaction that was rolled back, and counted all the same
+    std::uint64_t increments_unknown = 0;  // their answer was lost
+    std::uint64_t counters_exact = 0;      // counters of which nothing was in doubt at the end
+    std::uint64_t counters_reset = 0;      // crashes that a counter of synchronous_commit = off had to go through
+    std::uint64_t locks_granted = 0;       // and how many were watched for a second holder
+    std::uint64_t locks_refused = 0;       // and whose holder was looked for
+    std::uint64_t locks_over_crash = 0;    // held before a crash and after it
+    std::uint64_t locks_answered = 0;      // renewals, unlocks and assertions that had only one right answer
+    std::uint64_t values_committed = 0;    // changes of values, committed
+    std::uint64_t values_rolled_back = 0;  //
+    std::uint64_t states_seen = 0;         // states of keys that were held against all changes
+    std::uint64_t links = 0;               // changes that told what they replaced
+    std::uint64_t tables_audited = 0;      //
 
     void Add(const Coverage& other);
 };

@@ -92,6 +92,21 @@ void Fates::FindFlushes() {
     for (const Send& send : journal_.sends) commit(send.tx, send.queue);
     for (const Act& act : journal_.acts)
         if (Removes(act.kind) && act.answer == Answer::kYes) commit(act.tx, act.queue);
+
+    // Changes of values flush at COMMIT. Those of counters (but for synchronous_commit = off) and locks flush by
+    // themselves, before they answer.
+    const auto flush = [this](Nanos req, Nanos resp) {
+        for (std::size_t i = 0; i < flushed_before_.size(); ++i)
+            if (resp < journal_.crashes[i].req) flushed_before_[i] = std::max(flushed_before_[i], req);
+    };
+    for (const KeyWrite& write : journal_.kv.writes) {
+        const Fate& fate = fates_[write.tx];
+        if (fate.outcome == Outcome::kCommitted && write.answer == Answer::kYes) flush(fate.end_req, fate.end_resp);
+    }
+    for (const Increment& increment : journal_.kv.increments)
+        if (increment.flushed && increment.sum != 0) flush(increment.req, increment.resp);
+    for (const LockCall& call : journal_.kv.lock_calls)
+        if (call.kind != LockKind::kAssert && call.answer == Answer::kYes) flush(call.req, call.resp);
 }
 
 }  // namespace torture

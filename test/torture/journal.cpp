@@ -35,6 +35,7 @@ void Journal::Absorb(Journal& other) {
     Append(resolutions, other.resolutions);
     Append(archived, other.archived);
     Append(leftovers, other.leftovers);
+    kv.Absorb(other.kv, tx_base);
     Append(troubles, other.troubles);
 }
 

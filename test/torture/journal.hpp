@@ -6,7 +6,7 @@
 // transaction with a parent.
 #pragma once
 
-#include "../support/clock.hpp"
+#include "kv_journal.hpp"
 
 #include <cstdint>
 #include <string>
@@ -14,11 +14,8 @@
 
 namespace torture {
 
-using support::Nanos;
-
 constexpr Nanos kNever = INT64_MAX;
 
-using TxId = std::uint32_t;
 constexpr TxId kNoTx = UINT32_MAX;
 
 enum class Outcome : std::uint8_t {
@@ -66,7 +63,6 @@ struct Take {
 };
 
 enum class ActKind : std::uint8_t { kDelete, kArchive, kSqlDelete, kNack, kSetVt };
-enum class Answer : std::uint8_t { kYes, kNo, kUnknown };
 
 inline bool Removes(ActKind kind) { return kind != ActKind::kNack && kind != ActKind::kSetVt; }
 
@@ -154,6 +150,7 @@ struct Journal {
     std::vector<Resolution> resolutions;
     std::vector<ArchiveRow> archived;
     std::vector<Leftover> leftovers;
+    KvJournal kv;
     std::vector<std::string> troubles;  // wrong at first sight: an internal error, an impossible answer
 
     // Takes over another journal's records; `other` is empty afterwards.

@@ -13,6 +13,8 @@ bool SelfTest() {
     std::vector<bool> covered(static_cast<std::size_t>(Fault::kCount));
     std::vector<Case> cases = FaultyCases();
     for (Case& sound : SoundCases()) cases.push_back(std::move(sound));
+    for (Case& one : CounterAndLockCases()) cases.push_back(std::move(one));
+    for (Case& one : ValueCases()) cases.push_back(std::move(one));
     for (const Case& one : cases) {
         Story story;
         one.tell(story);

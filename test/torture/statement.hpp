@@ -19,11 +19,13 @@ bool Session::Run(Op op, F&& body) {
     tx_ = alone ? NewTx(kNoTx, req_) : scope_;
     const std::size_t sends = journal_.sends.size();
     const std::size_t acts = journal_.acts.size();
+    const KvJournal::Mark keys = journal_.kv.Here();
     // Records of a statement that didn't answer stand as they were written before it, only with their time.
     const auto unanswered = [&] {
         resp_ = Now();
         for (std::size_t i = sends; i < journal_.sends.size(); ++i) journal_.sends[i].resp = resp_;
         for (std::size_t i = acts; i < journal_.acts.size(); ++i) journal_.acts[i].resp = resp_;
+        journal_.kv.Unanswered(keys, resp_);
     };
     try {
         body(conn);

@@ -118,5 +118,7 @@ struct Case {
 
 std::vector<Case> FaultyCases();
 std::vector<Case> SoundCases();
+std::vector<Case> CounterAndLockCases();
+std::vector<Case> ValueCases();
 
 }  // namespace torture
