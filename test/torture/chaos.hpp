@@ -50,6 +50,7 @@ private:
     };
     void Step(support::Conn& conn);
     void Vacuum(support::Conn& conn);
+    void VacuumStore(support::Conn& conn);
     void LookAgain();
     std::string Look(support::Conn& conn) const;
     void Count(support::Conn& conn);

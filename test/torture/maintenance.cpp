@@ -1,4 +1,5 @@
 #include "chaos.hpp"
+#include "kv_names.hpp"
 
 namespace torture {
 
@@ -42,13 +43,19 @@ void Maintenance::Step(Conn& conn) {
     const double dice = rng_.Fraction();
     if (dice < 0.25) {
         Count(conn);
-    } else if (dice < 0.75) {
+    } else if (dice < 0.55) {
         Vacuum(conn);
+    } else if (dice < 0.65) {
+        VacuumStore(conn);
+    } else if (dice < 0.75) {
+        conn.Query("SELECT kv.purge($1)",
+                   {kStores[static_cast<std::size_t>(rng_.Between(0, std::ssize(kStores) - 1))]});
+        ++tally_.events["purges of stores"];
     } else if (dice < 0.85) {
         conn.Exec("CHECKPOINT");
         ++tally_.events["checkpoints"];
     } else if (dice < 0.92) {
-        conn.Exec("SELECT * FROM queue.metrics; SELECT * FROM queue.queues");
+        conn.Exec("SELECT * FROM queue.metrics; SELECT * FROM queue.queues; SELECT * FROM kv.stats");
     } else if (!snapshot_) {
         Conn other(shared_.conninfo, "torture snapshot");
         other.Exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
@@ -69,6 +76,11 @@ std::string Maintenance::Look(Conn& conn) const {
         for (int column = 0; column < 3; ++column) seen += " " + std::string(rows.Text(0, column));
         seen += "; ";
     }
+    std::vector<std::string> names;
+    for (std::uint32_t key = 0; key < kValues; ++key) names.push_back(ValueName(key));
+    const auto keys = conn.Query("SELECT count(value), sum(hashtext(value)::bigint) FROM kv.mget($1, $2)",
+                                 {support::ArrayLiteral(names), kStore});
+    seen += "keys " + std::string(keys.Text(0, 0)) + " " + std::string(keys.Text(0, 1));
     return seen;
 }
 
@@ -99,6 +111,18 @@ void Maintenance::Vacuum(Conn& conn) {
     for (int i = 0; i < tables.Rows(); ++i) names.emplace_back(tables.Text(i, 0));
     for (const std::string& name : names) conn.Exec(std::string(what) + " " + name);
     ++tally_.events[what];
+}
+
+void Maintenance::VacuumStore(Conn& conn) {
+    const std::string store = kStores[static_cast<std::size_t>(rng_.Between(0, std::ssize(kStores) - 1))];
+    const double dice = rng_.Fraction();
+    const char* what = dice < 0.6    ? "VACUUM"
+                       : dice < 0.75 ? "VACUUM (FREEZE)"
+                       : dice < 0.85 ? "REINDEX TABLE"
+                                     : "VACUUM FULL";
+    for (const char* part : {"s_", "c_"})
+        conn.Exec(std::string(what) + " kv." + support::QuoteIdentifier(part + store));
+    ++tally_.events[std::string(what) + " of a store"];
 }
 
 }  // namespace torture

@@ -44,6 +44,7 @@ struct Shared {
     std::atomic<bool> workers_gone = false;  // until then somebody may wait for a prepared transaction
     std::atomic<std::uint64_t> next_uid = 1;
     std::atomic<std::uint32_t> next_gid = 1;
+    std::atomic<std::uint64_t> next_value = 1;
     std::atomic<std::int64_t> backlog = 0;  // roughly: sent less removed
     std::vector<std::atomic<int>> pids;     // of the workers' backends
 
@@ -100,6 +101,18 @@ public:
     void SqlDelete(std::uint16_t queue, std::int64_t msg_id);
     void Fail();
 
+    // --- keys
+    void Incr(std::uint32_t counter, std::int64_t delta);
+    std::int64_t Look(std::uint32_t counter, bool last);             // 0: no such counter
+    std::int64_t Lock(std::uint32_t lock, double ttl, double wait);  // the token; 0: none
+    bool Renew(std::uint32_t lock, std::int64_t token, double ttl);
+    void Unlock(std::uint32_t lock, std::int64_t token);
+    void AssertLock(std::uint32_t lock, std::int64_t token);
+    // `version`: for kCas only. Answers the version that cas did, or 0.
+    std::int64_t Change(std::uint32_t key, WriteKind kind, std::int64_t version = 0);
+    std::int64_t Get(std::uint32_t key);                                              // the version; 0: absent
+    void Passing(const std::string& sql, const std::vector<support::Param>& params);  // not written down
+
     void Close();  // the connection; what is open is rolled back
     Journal& TakeJournal() { return journal_; }
     Tally& Counts() { return tally_; }
@@ -114,6 +127,8 @@ private:
     TxId NewTx(TxId parent, Nanos begin);
     support::Conn& Db();
     Nanos EndStart() const;
+    Answer LockAnswer(Op op, const std::string& sql, LockCall call);
+    void WriteRows(const support::Result& rows, WriteKind kind);
     std::vector<Lease> TakeRows(const support::Result& rows, std::uint16_t queue, TakeKind kind, double asked,
                                 std::int64_t qty, int filter);
     void Blindly(std::uint16_t queue, bool removes, std::int64_t qty);
@@ -135,6 +150,7 @@ private:
     TxId tx_ = kNoTx;     // of the statement in progress
     Nanos req_ = 0, resp_ = 0;
     bool failed_ = false;
+    bool one_snapshot_ = false;  // the transaction has one for all of its statements
 };
 
 }  // namespace torture

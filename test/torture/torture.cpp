@@ -23,6 +23,7 @@
 #include "chaos.hpp"
 #include "checker.hpp"
 #include "drain.hpp"
+#include "kv_drain.hpp"
 #include "selftest.hpp"
 #include "worker.hpp"
 
@@ -43,7 +44,7 @@ struct Options {
 };
 
 struct Totals {
-    std::uint64_t messages = 0;
+    std::uint64_t messages = 0, values = 0;
     int rounds = 0;
     std::size_t violations = 0;
     std::array<std::size_t, static_cast<std::size_t>(Fault::kCount)> by_fault{};
@@ -111,6 +112,7 @@ void SetUp(const Options& options) {
         conn.Query("SELECT queue.create($1, vt => $2, unlogged => $3)",
                    {queue.name, std::to_string(kQueueVt), queue.unlogged ? "t" : "f"});
     }
+    SetUpStores(conn);
 }
 
 void Progress(const Options& options, Shared& shared, Nanos start, Nanos until) {
@@ -149,14 +151,21 @@ void Report(const Verdict& verdict, Totals& totals) {
     std::fflush(stdout);
 }
 
-// `uids`, `gids` and `history` go from round to round.
-void Round(const Options& options, Server* server, double seconds, Nanos start, std::uint64_t& uids,
-           std::uint32_t& gids, History& history, Totals& totals) {
+// What is next to be used, from round to round.
+struct Numbers {
+    std::uint64_t uid = 1, value = 1;
+    std::uint32_t gid = 1;
+};
+
+// `next` and `history` go from round to round.
+void Round(const Options& options, Server* server, double seconds, Nanos start, Numbers& next, History& history,
+           Totals& totals) {
     Shared shared(static_cast<std::size_t>(options.workers));
     shared.conninfo = options.conninfo;
     shared.queues = Queues();
-    shared.next_uid = uids;
-    shared.next_gid = gids;
+    shared.next_uid = next.uid;
+    shared.next_gid = next.gid;
+    shared.next_value = next.value;
     {
         Conn conn = Conn::Within(60, options.conninfo, "torture clock");
         shared.clock = ClockMap::Measure(conn);
@@ -184,12 +193,18 @@ void Round(const Options& options, Server* server, double seconds, Nanos start, 
 
     Journal journal;
     journal.queues = shared.queues;
-    journal.first_uid = uids;
+    journal.first_uid = next.uid;
     Session drainer(shared, -1);
     Drain(shared, drainer, resolver);
 
+    Conn conn = Conn::Within(60, options.conninfo, "torture end");
+    std::vector<const KvJournal*> used;
+    used.reserve(workers.size());
+    for (auto& worker : workers) used.push_back(&worker->Client().TakeJournal().kv);
+    DrainStores(drainer, conn, used);
+    drainer.Close();
+
     // If the server's wall clock was set meanwhile, instants are only known so well.
-    Conn conn = Conn::Within(60, options.conninfo, "torture clock");
     const ClockMap clock = ClockMap::Measure(conn);
     const Nanos moved = std::abs(clock.server_minus_ours - shared.clock.server_minus_ours);
     journal.margin = 2 * support::kMillisecond + clock.error + shared.clock.error + moved;
@@ -208,8 +223,7 @@ void Round(const Options& options, Server* server, double seconds, Nanos start, 
     totals.tally.Add(drainer.Counts());
 
     Report(Check(journal, history), totals);
-    uids = shared.next_uid;
-    gids = shared.next_gid;
+    next = {shared.next_uid, shared.next_value, shared.next_gid};
     ++totals.rounds;
 }
 
@@ -231,6 +245,20 @@ void PrintTotals(const Options& options, const Totals& totals) {
     line(c.redelivered, "redeliveries, whose read_ct must grow");
     line(c.stale_refused, "stale receipts refused");
     line(c.vanished_unlogged, "unlogged messages that a crash took");
+    line(c.increments, "increments, whose sums must be unique and never fall");
+    line(c.increments_undone, "of these in transactions rolled back, which count all the same");
+    line(c.increments_unknown, "increments whose answer was lost");
+    line(c.counters_exact, "counters known to the last increment");
+    line(c.counters_reset, "crashes, times counters, that may take something back");
+    line(c.locks_granted, "locks granted or renewed, watched for a second holder");
+    line(c.locks_over_crash, "of these that had to outlive a crash");
+    line(c.locks_refused, "locks refused, whose holder must be known");
+    line(c.locks_answered, "renewals, unlocks and assertions with only one right answer");
+    line(c.values_committed, "changes of keys committed, of which none may be lost");
+    line(c.values_rolled_back, "changes of keys rolled back, which nobody may see");
+    line(c.states_seen, "states of keys that must fit all changes");
+    line(c.links, "of these told to whoever replaced them");
+    line(c.tables_audited, "tables of stores searched for second rows, broken indexes and what expired");
     for (std::size_t i = 0; i < totals.by_fault.size(); ++i)
         if (totals.by_fault[i] != 0)
             std::printf("VIOLATED %zu times: %s\n", totals.by_fault[i], Name(static_cast<Fault>(i)));
@@ -261,20 +289,20 @@ int Main(int argc, char** argv) {
     try {
         SetUp(options);
         History history;
-        std::uint64_t uids = 1;
-        std::uint32_t gids = 1;
+        Numbers next;
         const Nanos start = Now();
         for (;;) {
             const double left = options.seconds - support::ToSeconds(Now() - start);
             if (totals.rounds > 0 && left < 1) break;
             // Every second round is without crashes: a restart heals whatever was wrong in shared memory.
-            Round(options, totals.rounds % 2 == 0 ? server.get() : nullptr, std::min(left, options.round), start, uids,
-                  gids, history, totals);
+            Round(options, totals.rounds % 2 == 0 ? server.get() : nullptr, std::min(left, options.round), start, next,
+                  history, totals);
             if (totals.violations > 0) break;
         }
-        totals.messages = uids - 1;
+        totals.messages = next.uid - 1;
+        totals.values = next.value - 1;
         PrintTotals(options, totals);
-        status = totals.violations == 0 && totals.messages > 0 ? 0 : 1;
+        status = totals.violations == 0 && totals.messages > 0 && totals.values > 0 ? 0 : 1;
     } catch (const std::exception& error) {
         std::printf("torture: FAILED with seed %" PRIu64 ": %s\n", options.seed, error.what());
     }

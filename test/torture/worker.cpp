@@ -19,7 +19,7 @@ void Remember(std::vector<Lease>& list, const Lease& lease, support::Rng& rng) {
 }  // namespace
 
 Worker::Worker(Shared& shared, int number, std::uint64_t seed)
-    : shared_(shared), session_(shared, number), rng_(seed) {}
+    : shared_(shared), session_(shared, number), rng_(seed), keys_(session_, rng_) {}
 
 void Worker::Run() {
     while (!shared_.stop) {
@@ -195,6 +195,10 @@ void Worker::Brink() {
 }
 
 void Worker::Anything() {
+    if (rng_.Chance(0.3)) {
+        keys_.Step();
+        return;
+    }
     const double dice = rng_.Fraction();
     const double sends = Crowded() ? 0.08 : 0.38;
     if (dice < sends)
@@ -210,8 +214,10 @@ void Worker::Anything() {
 void Worker::Alone() {
     Forget();
     const double dice = rng_.Fraction();
-    if (dice < 0.86) {
+    if (dice < 0.83) {
         Anything();
+    } else if (dice < 0.86) {
+        keys_.Burst();
     } else if (dice < 0.93) {
         session_.ReadAndDelete(AnyQueue(), rng_.Chance(0.5) ? 1 : rng_.Between(1, 30));
     } else if (dice < 0.935) {

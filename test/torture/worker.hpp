@@ -1,7 +1,7 @@
 // One random client: sends, reads, acks, changes its mind, and is killed now and then.
 #pragma once
 
-#include "session.hpp"
+#include "kv_work.hpp"
 
 namespace torture {
 
@@ -35,6 +35,7 @@ private:
     Shared& shared_;
     Session session_;
     support::Rng rng_;
+    KvWork keys_;
     std::vector<Lease> held_;   // leases to be dealt with
     std::vector<Lease> fresh_;  // those of the transaction in progress
     std::vector<Lease> past_;   // old ones, for stale receipts
