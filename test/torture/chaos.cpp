@@ -1,5 +1,6 @@
 #include "chaos.hpp"
 
+#include <array>
 #include <stdexcept>
 
 namespace torture {
@@ -87,6 +88,9 @@ void Chaos::CrashServer() {
         journal_.troubles.emplace_back("no connection before a crash");
         return;
     }
+    static constexpr std::array<Calm, 4> kCalms = {Calm::kNone, Calm::kFlushed, Calm::kUnflushed, Calm::kLocks};
+    shared_.calm = kCalms[static_cast<std::size_t>(rng_.Between(0, std::ssize(kCalms) - 1))];
+    if (shared_.calm != Calm::kNone) support::Pause(rng_.Between(50, 400) * support::kMillisecond);
     const Nanos req = Now();
     const bool immediate = rng_.Chance(0.5);
     if (immediate) {
@@ -103,6 +107,7 @@ void Chaos::CrashServer() {
         shared_.stop = true;
     }
     journal_.crashes.push_back({req, Now()});
+    shared_.calm = Calm::kNone;
 }
 
 void Resolver::Run() {

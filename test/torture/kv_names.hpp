@@ -16,7 +16,7 @@ constexpr const char* kBoundedStore = "torture.bounded";
 constexpr std::array<const char*, 4> kStores = {kStore, kExpiringStore, kUnloggedStore, kBoundedStore};
 
 constexpr std::uint32_t kValues = 12;
-constexpr std::uint32_t kLocks = 5;
+constexpr std::uint32_t kLocks = 12;
 constexpr std::uint32_t kLastingCounters = 6;  // higher numbers are counters of a moment
 
 // Even ones are changed under synchronous_commit = on, odd ones under off.

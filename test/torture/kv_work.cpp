@@ -41,6 +41,23 @@ void KvWork::Burst() {
     }
 }
 
+void KvWork::BeforeCrash(Calm calm) {
+    if (calm != Calm::kLocks) {
+        const auto pair = 2 * static_cast<std::uint32_t>(rng_.Between(0, kLastingCounters / 2 - 1));
+        session_.Incr(pair + (calm == Calm::kFlushed ? 0 : 1), 1);
+        return;
+    }
+    // Long ones, so that they are still held when the server is there again.
+    const double ttl = rng_.Uniform(2, 5);
+    if (held_.empty() || rng_.Chance(0.4) || !session_.Renew(held_.back().lock, held_.back().token, ttl)) Acquire(ttl);
+}
+
+void KvWork::Acquire(double ttl) {
+    const auto lock = static_cast<std::uint32_t>(rng_.Between(0, kLocks - 1));
+    const double wait = rng_.Chance(0.7) ? 0 : rng_.Uniform(0.01, 0.1);
+    if (const std::int64_t token = session_.Lock(lock, ttl, wait); token != 0) held_.push_back({lock, token});
+}
+
 void KvWork::Count() {
     auto counter = static_cast<std::uint32_t>(rng_.Between(0, kLastingCounters - 1));
     if (rng_.Chance(0.3))
@@ -53,10 +70,7 @@ void KvWork::Count() {
 
 void KvWork::LockOrUnlock() {
     if (held_.empty() || rng_.Chance(0.3)) {
-        const auto lock = static_cast<std::uint32_t>(rng_.Between(0, kLocks - 1));
-        const double ttl = rng_.Chance(0.5) ? rng_.Uniform(0.01, 0.1) : rng_.Uniform(0.1, 2);
-        const double wait = rng_.Chance(0.7) ? 0 : rng_.Uniform(0.01, 0.1);
-        if (const std::int64_t token = session_.Lock(lock, ttl, wait); token != 0) held_.push_back({lock, token});
+        Acquire(rng_.Chance(0.5) ? rng_.Uniform(0.01, 0.1) : rng_.Uniform(0.1, 2));
         return;
     }
     if (!past_.empty() && rng_.Chance(0.15)) {

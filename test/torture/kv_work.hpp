@@ -10,7 +10,8 @@ public:
     KvWork(Session& session, support::Rng& rng) : session_(session), rng_(rng) {}
 
     void Step();
-    void Burst();  // outside of a transaction
+    void Burst();  // outside of a transaction, as is
+    void BeforeCrash(Calm calm);
 
 private:
     struct Holding {
@@ -19,6 +20,7 @@ private:
     };
     void Count();
     void LockOrUnlock();
+    void Acquire(double ttl);
     void ReadOrWrite();
     void Pass();
     std::string PassingKey(const char* kind);

@@ -34,6 +34,15 @@ struct ClockMap {
     Nanos Ours(std::int64_t server_us) const { return server_us * 1000 - server_minus_ours; }
 };
 
+// What the workers do just before a crash. Where everybody commits all the time, each flushes what all others have
+// done, and nothing that a client was promised is ever in danger.
+enum class Calm : std::uint8_t {
+    kNone,       // anything
+    kFlushed,    // only counters of synchronous_commit = on
+    kUnflushed,  // only those of off
+    kLocks,
+};
+
 // What all sessions of a round share.
 struct Shared {
     std::string conninfo;
@@ -41,6 +50,7 @@ struct Shared {
     ClockMap clock;
     bool prepares = false;  // PREPARE TRANSACTION is possible
     std::atomic<bool> stop = false;
+    std::atomic<Calm> calm = Calm::kNone;
     std::atomic<bool> workers_gone = false;  // until then somebody may wait for a prepared transaction
     std::atomic<std::uint64_t> next_uid = 1;
     std::atomic<std::uint32_t> next_gid = 1;

@@ -35,6 +35,11 @@ void Worker::Run() {
 }
 
 void Worker::Step() {
+    if (const Calm calm = shared_.calm; calm != Calm::kNone) {
+        keys_.BeforeCrash(calm);
+        support::Pause(rng_.Between(0, 20) * support::kMillisecond);
+        return;
+    }
     if (rng_.Chance(0.45))
         Transaction();
     else
