@@ -76,7 +76,7 @@ void Coverage::Add(const Coverage& other) {
     increments_undone += other.increments_undone;
     increments_unknown += other.increments_unknown;
     counters_exact += other.counters_exact;
-    counters_reset += other.counters_reset;
+    increments_taken_back += other.increments_taken_back;
     locks_granted += other.locks_granted;
     locks_refused += other.locks_refused;
     locks_over_crash += other.locks_over_crash;

@@ -106,16 +106,16 @@ struct Coverage {
     std::uint64_t increments_undone = 0;   // of these in a transaction that was rolled back, and counted all the same
     std::uint64_t increments_unknown = 0;  // their answer was lost
     std::uint64_t counters_exact = 0;      // counters of which nothing was in doubt at the end
-    std::uint64_t counters_reset = 0;      // crashes that a counter of synchronous_commit = off had to go through
-    std::uint64_t locks_granted = 0;       // or renewed, and watched for a second holder
-    std::uint64_t locks_refused = 0;       // whose holder was looked for
-    std::uint64_t locks_over_crash = 0;    // held before a crash and after it
-    std::uint64_t locks_answered = 0;      // renewals, unlocks and assertions that had only one right answer
-    std::uint64_t values_committed = 0;    // changes of values, committed
-    std::uint64_t values_rolled_back = 0;  //
-    std::uint64_t states_seen = 0;         // states of keys that were held against all changes
-    std::uint64_t links = 0;               // changes that told what they replaced
-    std::uint64_t tables_audited = 0;      //
+    std::uint64_t increments_taken_back = 0;  // by crashes, under synchronous_commit = off
+    std::uint64_t locks_granted = 0;          // or renewed, and watched for a second holder
+    std::uint64_t locks_refused = 0;          // whose holder was looked for
+    std::uint64_t locks_over_crash = 0;       // held before a crash and after it
+    std::uint64_t locks_answered = 0;         // renewals, unlocks and assertions that had only one right answer
+    std::uint64_t values_committed = 0;       // changes of values, committed
+    std::uint64_t values_rolled_back = 0;     //
+    std::uint64_t states_seen = 0;            // states of keys that were held against all changes
+    std::uint64_t links = 0;                  // changes that told what they replaced
+    std::uint64_t tables_audited = 0;         //
 
     void Add(const Coverage& other);
 };

@@ -28,8 +28,6 @@ void CounterCheck::Run() {
         sights_.push_back({one->sum - one->delta, one->sum, one->req, one->resp});
     }
     for (const CounterLook* look : k_.looks) sights_.push_back({look->value, look->value, look->req, look->resp});
-    if (!k_.increments.empty() && !k_.increments.front()->flushed)
-        c_.coverage.counters_reset += c_.journal.crashes.size();
     CheckLosses();
     CheckCeiling();
     CheckRepeats();
@@ -114,15 +112,18 @@ void CounterCheck::CheckRepeats() const {
 }
 
 void CounterCheck::CheckLast() const {
-    std::int64_t least = k_.start, most = k_.start;
+    std::int64_t least = k_.start, most = k_.start, answered = k_.start;
     for (std::size_t i = 0; i < k_.increments.size(); ++i) {
         const Increment& one = *k_.increments[i];
         most += one.delta;
+        if (one.sum != 0) answered += one.delta;
         if (one.sum != 0 && lost_from_[i] == kNever) least += one.delta;
     }
     for (const CounterLook* look : k_.looks) {
         if (!look->last) continue;
         if (least == most) ++c_.coverage.counters_exact;
+        if (look->value < answered)
+            c_.coverage.increments_taken_back += static_cast<std::uint64_t>(answered - look->value);
         if (look->value < least)
             Report(Fault::kCounterLost,
                    std::to_string(look->value) + " at the end, and " + std::to_string(least) + " must be in it");

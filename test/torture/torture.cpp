@@ -249,7 +249,7 @@ void PrintTotals(const Options& options, const Totals& totals) {
     line(c.increments_undone, "of these in transactions rolled back, which count all the same");
     line(c.increments_unknown, "increments whose answer was lost");
     line(c.counters_exact, "counters known to the last increment");
-    line(c.counters_reset, "crashes, times counters, that may take something back");
+    line(c.increments_taken_back, "increments that crashes took back, as synchronous_commit = off allows");
     line(c.locks_granted, "locks granted or renewed, watched for a second holder");
     line(c.locks_over_crash, "of these that had to outlive a crash");
     line(c.locks_refused, "locks refused, whose holder must be known");
