@@ -65,11 +65,13 @@ std::optional<int64> TryAcquire(const Table& cells, const Key& name, double ttl,
             UnlockReleaseBuffer(cell.buffer);
             continue;
         }
+        // A new one: since ours was drawn, the row may have come, with a later token, and been purged again.
+        const int64 first = NewToken(floor);
         const XLogRecPtr end =
-            CreateCell(cells, name, {kLock, token, ExpiryOf(ttl, GetCurrentTimestamp()), NameStr(owner_name)});
+            CreateCell(cells, name, {kLock, first, ExpiryOf(ttl, GetCurrentTimestamp()), NameStr(owner_name)});
         lock.Release();
         change.Settle(end, page::Durability::kFlushed);
-        return token;
+        return first;
     }
 }
 
