@@ -77,4 +77,18 @@ SELECT kv.incr('p1', ttl => 0.001, store => 'cells'), kv.incr('p2', ttl => 600, 
 SELECT pg_sleep(0.003);
 SELECT kv.purge('cells') >= 2, kv.purge('cells'); SELECT key FROM kv.c_cells WHERE key LIKE 'p_' UNION ALL SELECT key FROM kv.s_cells ORDER BY key;
 SELECT kv.clear('cells'); SELECT kind, key FROM kv.c_cells ORDER BY kind, key; SELECT kv.clear('cells');
+
+-- Rows from elsewhere: new numbers are above theirs; an absurd one stays what it is, and costs nobody else a number.
+COPY kv.s_cells (version, expires_at, type, key, value) FROM stdin;
+4000000000000000	infinity	t	far	hello
+9007199254740991	infinity	t	absurd	hello
+\.
+COPY kv.c_cells (number, expires_at, kind, key, owner) FROM stdin;
+9007199254740991	-infinity	l	absurd	nobody
+\.
+SELECT kv.set('absurd', 'x', store => 'cells');
+SELECT kv.lock('absurd', 5, store => 'cells');
+SELECT kv.set('other', 'x', store => 'cells'); SELECT version < 4000000000000000 FROM kv.get_entry('other', 'cells');
+SELECT kv.set('far', 'x', store => 'cells'); SELECT version > 4000000000000000 FROM kv.get_entry('far', 'cells');
+SELECT kv.set('other', 'y', store => 'cells'), kv.lock('fine', 5, store => 'cells') IS NOT NULL, kv.delete('absurd', 'cells'), kv.set('absurd', 'x', store => 'cells');
 SELECT kv.drop_store('cells');
