@@ -179,12 +179,19 @@ void NoteKeyPlace(const Table& table, char kind, const Key& key, const ItemPoint
     page::NotePlace(HashOf(table, kind, key), tid, InvalidBuffer);
 }
 
-Located FindCurrent(const Table& values, const Key& key) {
+Located FindByPlace(const Table& values, const Key& key) {
     const uint64 hash = HashOf(values, kValuePlace, key);
     Located found;
     if (const auto place = page::FindPlace(hash)) found = WalkToCurrent(values.rel, *place, key);
-    if (!found) found = FindByIndex(values, key);
     if (found && found.state != RowState::kPending) page::NotePlace(hash, found.tuple.t_self, found.buffer);
+    return found;
+}
+
+Located FindCurrent(const Table& values, const Key& key) {
+    if (Located found = FindByPlace(values, key)) return found;
+    Located found = FindByIndex(values, key);
+    if (found && found.state != RowState::kPending)
+        page::NotePlace(HashOf(values, kValuePlace, key), found.tuple.t_self, found.buffer);
     return found;
 }
 

@@ -151,14 +151,16 @@ public:
 private:
     // False: the key changed meanwhile; once more.
     bool Try(std::optional<int64>* version) {
-        Located row = FindCurrent(values_, key_);
+        Located row = FindByPlace(values_, key_);
         if (!row) return Create(version);
         PageGuard guard(row.buffer);
-        if (row.state == RowState::kPending) {
-            WaitForInserter(rel_, row, &guard);
-            return false;
-        }
-        return Replace(&row, &guard, version);
+        return Use(&row, &guard, version);
+    }
+
+    bool Use(Located* row, PageGuard* guard, std::optional<int64>* version) {
+        if (row->state != RowState::kPending) return Replace(row, guard, version);
+        WaitForInserter(rel_, *row, guard);
+        return false;
     }
 
     bool Replace(Located* row, PageGuard* guard, std::optional<int64>* version) {
@@ -217,9 +219,19 @@ private:
         return true;
     }
 
+    // Nobody knows where the key lies, if it is there at all.
     bool Create(std::optional<int64>* version) {
+        KeyLock lock(values_.store, Namespace::kKeys, key_);
+        if (Located row = FindCurrent(values_, key_)) {
+            PageGuard guard(row.buffer);
+            lock.Release();
+            return Use(&row, &guard, version);
+        }
         CheckAbsence(values_, key_);
-        const auto counter = LiveCounter();
+        // Nobody makes a counter of this name while we hold the lock. Most stores have none.
+        const bool no_counters = RelationGetNumberOfBlocks(Cells().rel) == 0;
+        const auto cell = no_counters ? std::nullopt : FindLiveCounter(Cells(), key_);
+        const auto counter = cell ? LiveCounter() : std::nullopt;
         if (!counter && must_be_present_) return true;
         if (counter && (must_be_absent_ || options_.version)) return RefuseFor(*counter);
         if (values_.store->max_entries > 0) Evict(values_);
@@ -228,18 +240,9 @@ private:
         const TimestampTz expires_at = keeps ? counter->expires_at : NewExpiry();
         HeapTuple row = FormEntry(rel_, key_, value_, drawn, expires_at);
         PrepareTouch(expires_at);
-        std::optional<ItemPointerData> cell;
-        {
-            KeyLock lock(values_.store, Namespace::kKeys, key_);
-            if (Located found = FindCurrent(values_, key_)) {
-                UnlockReleaseBuffer(found.buffer);
-                heap_freetuple(row);
-                return false;
-            }
-            heap_insert(rel_, row, GetCurrentCommandId(true), 0, nullptr);
-            InsertIndexEntry(values_, key_, row, UNIQUE_CHECK_YES);
-            cell = FindLiveCounter(Cells(), key_);
-        }
+        heap_insert(rel_, row, GetCurrentCommandId(true), 0, nullptr);
+        InsertIndexEntry(values_, key_, row, UNIQUE_CHECK_YES);
+        lock.Release();
         NoteKeyPlace(values_, kValuePlace, key_, row->t_self);
         NoteTouch(row, expires_at);
         if (cell) DeleteCell(Cells(), *cell);

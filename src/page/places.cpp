@@ -72,6 +72,12 @@ void NotePlace(uint64 hash, const ItemPointerData& tid, Buffer buffer) {
 
 Buffer ReadPlace(Relation rel, const Place& place) {
     const BlockNumber block = ItemPointerGetBlockNumber(&place.tid);
+    // While the buffer is pinned the processor fetches what is looked at next.
+    if (place.buffer > 0 && place.buffer <= NBuffers) {
+        const char* page = BufferGetPage(place.buffer);
+        __builtin_prefetch(page);
+        __builtin_prefetch(page + SizeOfPageHeaderData + ItemPointerGetOffsetNumber(&place.tid) * sizeof(ItemIdData));
+    }
     // A buffer that holds the page says that the page exists: those of pages that are cut off are dropped.
     if (place.buffer > 0 && place.buffer <= NBuffers && !RelationUsesLocalBuffers(rel) &&
         compat::ReadRecentBuffer(rel, block, place.buffer))

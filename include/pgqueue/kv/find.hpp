@@ -18,6 +18,8 @@ struct Located {
 // The current row of a value's key, whatever a snapshot says: live, being changed, or being inserted by a transaction
 // that is still open; with its page locked exclusively. Nothing: there is none.
 Located FindCurrent(const Table& values, const Key& key);
+// The same by the hint of its place alone. Nothing: it isn't known.
+Located FindByPlace(const Table& values, const Key& key);
 
 // The same for a cell. A row that was deleted by our own transaction counts as there (kGone): only one row of a cell
 // may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.

@@ -55,7 +55,6 @@ WORK = {
                  NEW + UPSERT.format(table="plain_free")),
     "incr": ("SELECT kv.incr('count')", COUNT),
     "limit": ("SELECT allowed FROM kv.rate_limit('hot', 1000000, 1)", COUNT),
-    "select1": ("SELECT 1", "SELECT 1"),
 }
 
 # name, title, work, clients, synchronous_commit
@@ -128,8 +127,10 @@ class Bench:
         for n in range(1, self.rounds + 1):
             line = []
             for case in workload.cases:
-                kind = work if case.contestant != "select1" else "select1"
-                text = WORK[kind][0 if case.contestant == "pgqueue" else 1]
+                text = WORK[work][0 if case.contestant == "pgqueue" else 1]
+                if case.contestant == "select1":    # with the same work for the client
+                    text = "".join(line + "\n" for line in text.splitlines() if line.startswith("\\set"))
+                    text += "SELECT 1"
                 result = self.load(self.script(f"{case.contestant}-{name}", text), clients,
                                    self.seconds, sync).wait()
                 workload.samples.setdefault(case.key, []).append(
