@@ -1,9 +1,11 @@
 -- What CREATE EXTENSION makes of stores, and what DROP EXTENSION leaves.
 CREATE DATABASE regress_pgqueue_kv;
 \c regress_pgqueue_kv
+\set VERBOSITY terse
 CREATE SCHEMA kv;
 CREATE EXTENSION pgqueue;
 DROP SCHEMA kv;
+\set VERBOSITY default
 CREATE EXTENSION pgqueue;
 
 -- The signatures are a contract.

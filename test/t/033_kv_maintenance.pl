@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = queue_node('kv_maintenance');
 sql($node, <<'SQL');
-SELECT kv.create_store('s'), kv.create_store('few', max_entries => 20);
+SELECT kv.create_store('s'), kv.create_store('few', max_entries => 20), kv.create_store('l');
 CREATE UNLOGGED TABLE done (what text, key text, n bigint);
 CREATE TABLE held (token bigint, depth int);
 INSERT INTO held VALUES (0, 0);
@@ -48,7 +48,7 @@ SELECT kv.take('e' || (:k % 3), 's');
 SQL
     exclusive => <<'SQL',
 DO $$
-DECLARE t bigint := kv.lock('section', 600, wait => 60, store => 's');
+DECLARE t bigint := kv.lock('section', 600, wait => 60, store => 'l');
 BEGIN
     IF t IS NULL THEN RAISE EXCEPTION 'no lock'; END IF;
     COMMIT;
@@ -57,7 +57,7 @@ BEGIN
     IF (SELECT depth <> 1 OR token >= t FROM held) THEN RAISE EXCEPTION 'not alone'; END IF;
     UPDATE held SET depth = depth - 1, token = t;
     COMMIT;
-    IF NOT kv.unlock('section', t, 's') THEN RAISE EXCEPTION 'lost'; END IF;
+    IF NOT kv.unlock('section', t, 'l') THEN RAISE EXCEPTION 'lost'; END IF;
 END $$;
 SQL
     swaps => <<'SQL',
@@ -82,7 +82,7 @@ my $rounds = 0;
 my $trouble = '';
 while (grep { pgbench_runs($_) } @runs) {
     for my $statement ('VACUUM kv.s_s', 'VACUUM (FREEZE) kv.c_s', 'VACUUM FULL kv.s_s', 'VACUUM FULL kv.c_s', 'REINDEX TABLE kv.s_s', 'REINDEX TABLE kv.c_s',
-        'CLUSTER kv.s_s USING s_s_pkey', 'ANALYZE kv.s_s, kv.c_s', 'VACUUM FULL kv.s_few', 'ALTER TABLE kv.s_s SET (fillfactor = 80)') {
+        'CLUSTER kv.s_s USING s_s_pkey', 'ANALYZE kv.s_s, kv.c_s', 'VACUUM FULL kv.s_few', 'VACUUM (FREEZE) kv.c_l', 'ALTER TABLE kv.s_s SET (fillfactor = 80)') {
         $session->query($statement);
         $trouble .= $session->error if $session->error =~ /ERROR/;
     }
