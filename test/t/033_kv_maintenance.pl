@@ -98,14 +98,16 @@ is(sql($node, $twice), '0|0|0', 'no key has two rows, nor a value beside a count
 is(sql($node, 'SELECT depth FROM held'), '0', 'the lock had one holder at a time');
 cmp_ok(sql($node, "SELECT count(*) FROM kv.scan(store => 'few', qty => 1000)"), '<=', 100, 'a bounded store is about bounded');
 
-# TRUNCATE beside traffic: an empty store, not an error.
-@runs = map { run_pgbench($node, "t$_", $traffic{$_}, '-c', 2, '-T', 2) } qw(values short);
-while (grep { pgbench_runs($_) } @runs) {
-    $session->query('TRUNCATE kv.s_s, kv.c_s');
-    $trouble .= $session->error;
-    sql($node, "SELECT kv.clear('s')");
+# TRUNCATE and clear beside traffic: an empty store, not an error.
+for my $emptying ([ 'TRUNCATE kv.s_s, kv.c_s', 'values', 'short' ], [ "SELECT kv.clear('s')", 'short' ]) {
+    my ($statement, @names) = @$emptying;
+    @runs = map { run_pgbench($node, "$_ beside " . substr($statement, 0, 8), $traffic{$_}, '-c', 2, '-T', 2) } @names;
+    while (grep { pgbench_runs($_) } @runs) {
+        $session->query($statement);
+        $trouble .= $session->error;
+    }
+    finish_pgbench($_) for @runs;
 }
-finish_pgbench($_) for @runs;
 is($trouble, '', 'TRUNCATE and clear beside traffic');
 is(sql($node, $twice), '0|0|0', 'no key has two rows');
 sql($node, 'TRUNCATE kv.s_s, kv.c_s');
