@@ -39,6 +39,13 @@ Located FindLive(const Table& cells, const Key& key, int lock) {
     pg_unreachable();
 }
 
+[[noreturn]] void RaiseDeletedByUs() {
+    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                    errmsg("this transaction has deleted the key's value, and a counter would outlive its rollback"),
+                    errhint("Commit first, or use another key.")));
+    pg_unreachable();
+}
+
 int64 Sum(int64 number, int64 delta) {
     int64 sum = 0;
     if (pg_add_s64_overflow(number, delta, &sum))
@@ -64,6 +71,7 @@ std::optional<XLogRecPtr> Start(const Table& cells, const Key& key, int64 number
     Close(values);
     if (presence == Presence::kLive) RaiseNoCounter();
     if (presence == Presence::kUndecided) RaiseUndecided();
+    if (presence == Presence::kDeletedByUs) RaiseDeletedByUs();
     if (!there) return CreateCell(cells, key, {kCounter, number, expires_at, nullptr});
     Located cell = FindCell(cells, kCounter, key, BUFFER_LOCK_EXCLUSIVE);
     if (!cell) return std::nullopt;  // swept up meanwhile

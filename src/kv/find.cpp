@@ -33,7 +33,7 @@ bool NextVersion(const HeapTupleData* tuple, ItemPointerData* next) {
 // way is lost (the row is another key's by now, or gone) it finds nothing.
 Located WalkToCurrent(Relation rel, page::Place place, const Key& key) {
     TransactionId updater = InvalidTransactionId;  // of the version before
-    for (int hop = 0;; hop++) {
+    for (;;) {
         const BlockNumber block = ItemPointerGetBlockNumber(&place.tid);
         Located found;
         found.buffer = page::ReadPlace(rel, place);
@@ -42,7 +42,7 @@ Located WalkToCurrent(Relation rel, page::Place place, const Key& key) {
         LockBuffer(found.buffer, BUFFER_LOCK_EXCLUSIVE);
         bool elsewhere = false;
         OffsetNumber off = ItemPointerGetOffsetNumber(&place.tid);
-        for (;; hop++) {
+        for (;;) {
             off = Redirected(BufferGetPage(found.buffer), off);
             if (off == InvalidOffsetNumber) break;
             found.state = page::Judge(rel, found.buffer, off, &found.tuple);
@@ -88,7 +88,8 @@ public:
     }
     ~KeyScan() {
         index_endscan(scan_);
-        index_close(index_, NoLock);
+        // Not kept: who waits for a lock holds none on the table, and must hold none on its index either.
+        index_close(index_, AccessShareLock);
     }
     KeyScan(const KeyScan&) = delete;
     KeyScan& operator=(const KeyScan&) = delete;
@@ -223,6 +224,33 @@ Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
         if (Located found = at({*tid, InvalidBuffer})) return found;
     }
     return {};
+}
+
+bool DeletedByUs(const Table& values, const Key& key) {
+    ScanKeyData scan_key;
+    SetKey(&scan_key, 1, key);
+    KeyScan scan(values, SnapshotAny, &scan_key, 1);
+    bool deleted = false;
+    while (ItemPointer tid = deleted ? nullptr : scan.Next()) {
+        Buffer buffer = page::ReadPlace(values.rel, {*tid, InvalidBuffer});
+        if (!BufferIsValid(buffer)) continue;
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        // The entry leads to the first of the versions on the page.
+        Page page = BufferGetPage(buffer);
+        const OffsetNumber last = PageGetMaxOffsetNumber(page);
+        for (OffsetNumber off = FirstOffsetNumber; !deleted && off <= last; off = OffsetNumberNext(off)) {
+            HeapTupleData tuple{};
+            ItemPointerData next;
+            if (page::Judge(values.rel, buffer, off, &tuple) != RowState::kGone || NextVersion(&tuple, &next)) continue;
+            // What came and went in one (sub)transaction doesn't come back.
+            if (TransactionIdEquals(HeapTupleHeaderGetXmin(tuple.t_data), HeapTupleHeaderGetUpdateXid(tuple.t_data)))
+                continue;
+            const auto here = KeyOf(&tuple);
+            deleted = here && *here == key.bytes && ValueHeadOf(tuple.t_data)->expires_at > GetCurrentTimestamp();
+        }
+        UnlockReleaseBuffer(buffer);
+    }
+    return deleted;
 }
 
 TransactionId LastDeleter(const Table& cells, CellKind kind, const Key& key) {

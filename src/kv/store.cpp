@@ -135,7 +135,9 @@ void CheckLayout(Relation rel, Part part, Half* half) {
                     "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT; or a store for each role.");
     if (rel->rd_rules != nullptr)
         RaiseLayout(rel, "it has rules, which the store's functions would pass by", "Drop the rules.");
-    if (rel->rd_rel->relhassubclass || rel->rd_rel->relispartition)
+    const bool has_children =
+        rel->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL;
+    if (has_children || rel->rd_rel->relispartition)
         RaiseLayout(rel, "it is part of an inheritance tree", "ALTER TABLE ... NO INHERIT.");
     constexpr std::array<AttrNumber, 2> kCellIndex = {kKind, kCellKey};
     constexpr std::array<AttrNumber, 1> kValueIndex = {kKey};

@@ -94,6 +94,13 @@ void WaitForRow(Relation rel, const Located& row, PageGuard* guard) {
     CHECK_FOR_INTERRUPTS();
 }
 
+// Another transaction is putting a new version in the row's place; one that only deletes or locks it isn't.
+bool BeingReplaced(const Located& row) {
+    const HeapTupleHeader tuple = row.tuple.t_data;
+    return row.state == RowState::kChanging && !HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask) &&
+           !ItemPointerEquals(&tuple->t_ctid, const_cast<ItemPointer>(&row.tuple.t_self));
+}
+
 int64 NewVersion(int64 floor) {
     for (;;) {
         if (!page::StockSerials(page::Serial::kVersions, 1, floor))
@@ -399,7 +406,11 @@ bool Delete(const Table& values, const Key& key, Entry* old) {
             continue;
         }
         CheckSnapshot(row);
-        if (ValueHeadOf(row.tuple.t_data)->expires_at <= GetCurrentTimestamp()) break;
+        if (ValueHeadOf(row.tuple.t_data)->expires_at <= GetCurrentTimestamp()) {
+            if (!BeingReplaced(row)) break;
+            WaitForRow(rel, row, &guard);
+            continue;
+        }
         if (old != nullptr) *old = EntryOf(rel, &row.tuple, true);
         ItemPointerData tid = row.tuple.t_self;
         guard.Unlock();
@@ -465,15 +476,11 @@ bool Touch(const Table& values, const Key& key, double ttl) {
 
 Presence LookForValue(const Table& values, const Key& key) {
     Located row = FindCurrent(values, key);
-    if (!row) return Presence::kNone;
+    if (!row) return DeletedByUs(values, key) ? Presence::kDeletedByUs : Presence::kNone;
     const PageGuard guard(row.buffer);
-    const HeapTupleHeader tuple = row.tuple.t_data;
     if (row.state == RowState::kPending) return Presence::kUndecided;
-    if (ValueHeadOf(tuple)->expires_at > GetCurrentTimestamp()) return Presence::kLive;
-    // An expired one that is being replaced; one that is only being deleted, or locked, stays expired.
-    const bool replaced = row.state == RowState::kChanging && !HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask) &&
-                          !ItemPointerEquals(&tuple->t_ctid, &row.tuple.t_self);
-    return replaced ? Presence::kUndecided : Presence::kNone;
+    if (ValueHeadOf(row.tuple.t_data)->expires_at > GetCurrentTimestamp()) return Presence::kLive;
+    return BeingReplaced(row) ? Presence::kUndecided : Presence::kNone;
 }
 
 }  // namespace pgqueue::kv

@@ -25,6 +25,9 @@ Located FindByPlace(const Table& values, const Key& key);
 // may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.
 Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock);
 
+// Whether our own transaction has deleted a value of the key that had not expired: a rollback would bring it back.
+bool DeletedByUs(const Table& values, const Key& key);
+
 // The transaction that has deleted the cell's last row, if that row is still stored: some snapshot may see it.
 // InvalidTransactionId: no such row.
 TransactionId LastDeleter(const Table& cells, CellKind kind, const Key& key);

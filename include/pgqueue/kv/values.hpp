@@ -66,7 +66,7 @@ bool Delete(const Table& values, const Key& key, Entry* old);
 bool Touch(const Table& values, const Key& key, double ttl);
 
 // Whether there is a value, or may be one once a running transaction has ended.
-enum class Presence { kNone, kLive, kUndecided };
+enum class Presence { kNone, kLive, kUndecided, kDeletedByUs };
 Presence LookForValue(const Table& values, const Key& key);
 
 }  // namespace pgqueue::kv
