@@ -105,9 +105,7 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
     page::MakeRoom(MapOf(cells), 0, block);
     Buffer buffer = ReadBuffer(rel, block);
     LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-    Page page = BufferGetPage(buffer);
-    auto* stored = reinterpret_cast<HeapTupleHeader>(
-        PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&row->t_self))));
+    HeapTupleHeader stored = page::RowAt(buffer, row->t_self);
     const bool has_deleter = TransactionIdIsValid(deleter);
     const auto masks = static_cast<uint16>(stored->t_infomask | (has_deleter ? HEAP_XMIN_COMMITTED : HEAP_XMIN_FROZEN));
     writer.Set(&stored->t_infomask, &masks, sizeof(masks));
@@ -151,16 +149,9 @@ std::optional<Counter> ReadCounter(const Table& cells, const Key& key) {
     Located cell = FindLive(cells, key, BUFFER_LOCK_SHARE);
     if (!cell) return std::nullopt;
     const CellHead* head = CellHeadOf(cell.tuple.t_data);
-    const Counter counter{head->number, head->expires_at};
+    const Counter counter{head->number, head->expires_at, cell.tuple.t_self};
     UnlockReleaseBuffer(cell.buffer);
     return counter;
-}
-
-std::optional<ItemPointerData> FindLiveCounter(const Table& cells, const Key& key) {
-    Located cell = FindLive(cells, key, BUFFER_LOCK_SHARE);
-    if (!cell) return std::nullopt;
-    UnlockReleaseBuffer(cell.buffer);
-    return cell.tuple.t_self;
 }
 
 bool TouchCounter(const Table& cells, const Key& key, double ttl) {
@@ -187,9 +178,7 @@ int64 Incr(const Table& cells, const Key& key, int64 delta, std::optional<double
             change.Settle(end, page::Durability::kAsCommit);
             return sum;
         }
-        const double fallback = cells.store->default_ttl > 0 ? cells.store->default_ttl : kNever;
-        const TimestampTz expires_at = ExpiryOf(ttl.value_or(fallback), GetCurrentTimestamp());
-        if (const auto end = Start(cells, key, delta, expires_at)) {
+        if (const auto end = Start(cells, key, delta, NewExpiry(cells.store, ttl))) {
             change.Settle(*end, page::Durability::kAsCommit);
             return delta;
         }

@@ -22,14 +22,11 @@ ConditionVariable* VariableOf(const Table& cells, const Key& name) {
 }
 
 int64 NewToken(int64 floor) {
-    for (;;) {
-        if (!page::StockSerials(page::Serial::kVersions, 1, floor))
-            ereport(ERROR,
-                    (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a lock's token is out of range: " INT64_FORMAT, floor),
-                     errhint("No store of this library wrote it. Delete the row.")));
-        const auto token = page::DrawSerials(page::Serial::kVersions, 1);
-        if (token && *token > floor) return *token;
-    }
+    const auto token = page::NextSerial(page::Serial::kVersions, floor);
+    if (!token)
+        ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a lock's token is out of range: " INT64_FORMAT, floor),
+                        errhint("No store of this library wrote it. Delete the row.")));
+    return *token;
 }
 
 // One attempt. Nothing: held, until *held_until.

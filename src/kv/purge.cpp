@@ -15,11 +15,6 @@ using page::RowState;
 static_assert(offsetof(ValueHead, expires_at) == offsetof(CellHead, expires_at));
 TimestampTz* ExpiryIn(HeapTupleHeader row) { return &ValueHeadOf(row)->expires_at; }
 
-HeapTupleHeader RowAt(Buffer buffer, const ItemPointerData& tid) {
-    Page page = BufferGetPage(buffer);
-    return reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
-}
-
 bool IsCells(const Table& table) { return table.half == &table.store->cells; }
 
 using Places = boost::container::static_vector<ItemPointerData, MaxHeapTuplesPerPage>;
@@ -92,7 +87,7 @@ private:
         page::InPlaceWriter writer(page::Undeletion::kChanges);
         page::Undeletion undeletion;
         LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-        HeapTupleHeader row = RowAt(buffer, *tid);
+        HeapTupleHeader row = page::RowAt(buffer, *tid);
         const bool alive = *ExpiryIn(row) > GetCurrentTimestamp();
         const bool deleted = page::IsBeingDeleted(row) && !alive;
         if (page::IsBeingDeleted(row) && alive) {
@@ -147,7 +142,7 @@ int64 DeleteAll(const Table& table) {
     ForEachRow(
         table.rel, [&](HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind != kLock; },
         [&](Buffer buffer, ItemPointerData* tid) {
-            HeapTupleHeader row = RowAt(buffer, *tid);
+            HeapTupleHeader row = page::RowAt(buffer, *tid);
             const bool counts = IsKey(table, row) && *ExpiryIn(row) > now;
             TM_FailureData failure;
             const bool deleted =

@@ -212,8 +212,8 @@ bool AlterStore(const char* name, std::optional<double> default_ttl, std::option
                                       Int64GetDatum(max_entries.value_or(-1))};
     const auto run = [&](const char* sql) { return spi.Run(sql, 3, types.data(), arguments.data()); };
     if (IsDefault(name))
-        run("INSERT INTO kv.settings (store, default_ttl, max_entries) VALUES ($1, greatest(0, $2 * 0), "
-            "greatest(0, $3 * 0)) ON CONFLICT DO NOTHING");
+        run("INSERT INTO kv.settings (store, default_ttl, max_entries) VALUES ($1, 0, 0) "
+            "ON CONFLICT DO NOTHING");
     const bool changed = run("UPDATE kv.settings SET default_ttl = CASE WHEN $2 < 0 THEN default_ttl ELSE $2 END, "
                              "max_entries = CASE WHEN $3 < 0 THEN max_entries ELSE $3 END WHERE store = $1 "
                              "AND ($2 >= 0 AND default_ttl <> $2 OR $3 >= 0 AND max_entries <> $3)") > 0;

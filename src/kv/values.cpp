@@ -102,14 +102,12 @@ bool BeingReplaced(const Located& row) {
 }
 
 int64 NewVersion(int64 floor) {
-    for (;;) {
-        if (!page::StockSerials(page::Serial::kVersions, 1, floor))
-            ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-                            errmsg("an entry's version is out of range: " INT64_FORMAT, floor),
-                            errhint("No store of this library wrote it. Delete the entry.")));
-        const auto version = page::DrawSerials(page::Serial::kVersions, 1);
-        if (version && *version > floor) return *version;
-    }
+    const auto version = page::NextSerial(page::Serial::kVersions, floor);
+    if (!version)
+        ereport(ERROR,
+                (errcode(ERRCODE_DATA_EXCEPTION), errmsg("an entry's version is out of range: " INT64_FORMAT, floor),
+                 errhint("No store of this library wrote it. Delete the entry.")));
+    return *version;
 }
 
 HeapTuple FormEntry(Relation rel, const Key& key, const NewValue& value, int64 version, TimestampTz expires_at) {
@@ -198,7 +196,7 @@ private:
             }
         }
         const bool keeps = options_.keep_ttl && kept > GetCurrentTimestamp();
-        const TimestampTz expires_at = keeps ? kept : NewExpiry();
+        const TimestampTz expires_at = keeps ? kept : NewExpiry(values_.store, options_.ttl);
         const int64 drawn = NewVersion(old_version);
         HeapTuple next = FormEntry(rel_, key_, value_, drawn, expires_at);
         PrepareTouch(expires_at);
@@ -237,14 +235,13 @@ private:
         CheckAbsence(values_, key_);
         // Nobody makes a counter of this name while we hold the lock. Most stores have none.
         const bool no_counters = RelationGetNumberOfBlocks(Cells().rel) == 0;
-        const auto cell = no_counters ? std::nullopt : FindLiveCounter(Cells(), key_);
-        const auto counter = cell ? LiveCounter() : std::nullopt;
+        const auto counter = no_counters ? std::nullopt : LiveCounter();
         if (!counter && must_be_present_) return true;
         if (counter && (must_be_absent_ || options_.version)) return RefuseFor(*counter);
         if (values_.store->max_entries > 0) Evict(values_);
         const int64 drawn = NewVersion(0);
         const bool keeps = options_.keep_ttl && counter;
-        const TimestampTz expires_at = keeps ? counter->expires_at : NewExpiry();
+        const TimestampTz expires_at = keeps ? counter->expires_at : NewExpiry(values_.store, options_.ttl);
         HeapTuple row = FormEntry(rel_, key_, value_, drawn, expires_at);
         PrepareTouch(expires_at);
         heap_insert(rel_, row, GetCurrentCommandId(true), 0, nullptr);
@@ -252,7 +249,7 @@ private:
         lock.Release();
         NoteKeyPlace(values_, kValuePlace, key_, row->t_self);
         NoteTouch(row, expires_at);
-        if (cell) DeleteCell(Cells(), *cell);
+        if (counter) DeleteCell(Cells(), counter->tid);
         heap_freetuple(row);
         AddEntries(values_.store->stats, 1);
         Finish(counter ? EntryOf(*counter) : Entry{}, drawn, version);
@@ -280,17 +277,12 @@ private:
 
     // Our row is there (inserted, or in the expired one's place), so nobody makes a counter any more: see Incr.
     void ReplaceCounter() {
-        std::optional<ItemPointerData> cell;
+        std::optional<Counter> counter;
         {
             const KeyLock lock(values_.store, Namespace::kKeys, key_);
-            cell = FindLiveCounter(Cells(), key_);
+            counter = LiveCounter();
         }
-        if (cell) DeleteCell(Cells(), *cell);
-    }
-
-    TimestampTz NewExpiry() const {
-        const double fallback = values_.store->default_ttl > 0 ? values_.store->default_ttl : kNever;
-        return ExpiryOf(options_.ttl.value_or(fallback), GetCurrentTimestamp());
+        if (counter) DeleteCell(Cells(), counter->tid);
     }
 
     void PrepareTouch(TimestampTz expires_at) {
@@ -307,10 +299,7 @@ private:
 
     static TimestampTz ExpiryOnPage(Buffer buffer, const ItemPointerData& tid) {
         LockBuffer(buffer, BUFFER_LOCK_SHARE);
-        Page page = BufferGetPage(buffer);
-        const auto* row =
-            reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
-        const TimestampTz expires_at = ValueHeadOf(const_cast<HeapTupleHeader>(row))->expires_at;
+        const TimestampTz expires_at = ValueHeadOf(page::RowAt(buffer, tid))->expires_at;
         LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
         return expires_at;
     }
@@ -324,10 +313,7 @@ private:
         page::InPlaceWriter writer(1);
         Buffer buffer = ReadBuffer(rel_, ItemPointerGetBlockNumber(&row->t_self));
         LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-        Page page = BufferGetPage(buffer);
-        auto* stored = reinterpret_cast<HeapTupleHeader>(
-            PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&row->t_self))));
-        writer.Set(&ValueHeadOf(stored)->expires_at, &expires_at, sizeof(expires_at));
+        writer.Set(&ValueHeadOf(page::RowAt(buffer, row->t_self))->expires_at, &expires_at, sizeof(expires_at));
         writer.Apply(rel_, buffer);
         UnlockReleaseBuffer(buffer);
     }
@@ -429,11 +415,10 @@ bool Delete(const Table& values, const Key& key, Entry* old) {
     }
     const Table cells = OpenOther(values, RowExclusiveLock);
     bool deleted = false;
-    while (const auto cell = FindLiveCounter(cells, key)) {
-        const auto counter = ReadCounter(cells, key);
-        deleted = DeleteCell(cells, *cell);
+    while (const auto counter = ReadCounter(cells, key)) {
+        deleted = DeleteCell(cells, counter->tid);
         if (!deleted) continue;
-        if (old != nullptr && counter) *old = EntryOf(*counter);
+        if (old != nullptr) *old = EntryOf(*counter);
         break;
     }
     Close(cells);

@@ -155,6 +155,14 @@ std::optional<int64> DrawSerials(Serial kind, int64 count) {
     return Draw(my, count, count);
 }
 
+std::optional<int64> NextSerial(Serial kind, int64 floor) {
+    while (StockSerials(kind, 1, floor)) {
+        const auto number = DrawSerials(kind, 1);
+        if (number && *number > floor) return number;
+    }
+    return std::nullopt;
+}
+
 Size SerialsShmemSize() { return mul_size(kSerialKinds, sizeof(Pools)); }
 
 void SerialsShmemInit() {

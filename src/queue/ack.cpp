@@ -105,10 +105,7 @@ void WaitForRow(Relation rel, ItemPointerData tid) {
 // Whether the row, which the caller has deleted and keeps pinned, still bears the receipt.
 bool StillHeld(Buffer buffer, const ItemPointerData& tid, int64 receipt) {
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    Page page = BufferGetPage(buffer);
-    auto* row =
-        reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
-    const bool held = HeadOf(row)->receipt == receipt;
+    const bool held = HeadOf(page::RowAt(buffer, tid))->receipt == receipt;
     LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
     return held;
 }

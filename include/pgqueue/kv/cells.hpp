@@ -31,10 +31,10 @@ bool DeleteCell(const Table& cells, const ItemPointerData& tid);
 struct Counter {
     int64 number;
     TimestampTz expires_at;
+    ItemPointerData tid;
 };
 // A counter that lives at this moment.
 std::optional<Counter> ReadCounter(const Table& cells, const Key& key);
-std::optional<ItemPointerData> FindLiveCounter(const Table& cells, const Key& key);
 bool TouchCounter(const Table& cells, const Key& key, double ttl);
 
 // Adds to a counter and returns the sum. A new one starts at 0 and ends after `ttl` seconds (nothing: the store's

@@ -2,6 +2,7 @@
 // cache's invalidation messages. Whatever changes a store's settings sends one for its table of values.
 #pragma once
 
+#include "pgqueue/kv/row.hpp"
 #include "pgqueue/kv/store_stats.hpp"
 #include "pgqueue/page/page_map.hpp"
 #include "pgqueue/pg/name_cache.hpp"
@@ -36,6 +37,11 @@ struct Store {
 
     bool Uses(Oid relation) const { return relation == values.table || relation == cells.table; }
 };
+
+// When an entry that is stored now ends: after its ttl, the store's default, or never.
+inline TimestampTz NewExpiry(const Store* store, std::optional<double> ttl) {
+    return ExpiryOf(ttl.value_or(store->default_ttl > 0 ? store->default_ttl : kNever), GetCurrentTimestamp());
+}
 
 // A store's table, opened and locked until the transaction ends.
 struct Table {

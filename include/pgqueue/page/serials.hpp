@@ -23,6 +23,9 @@ bool StockSerials(Serial kind, int64 count, int64 floor);
 // the stock since.
 std::optional<int64> DrawSerials(Serial kind, int64 count);
 
+// Both for one number. Nothing: see StockSerials.
+std::optional<int64> NextSerial(Serial kind, int64 floor);
+
 // Advances a sequence by `count` as one change in place, and returns the first number. `flush`: it is on disk when this
 // returns. The sequence is open already: no catalog is looked at under an LWLock, since its lock may have to be waited
 // for. Raises sequence_generator_limit_exceeded beyond `limit`.

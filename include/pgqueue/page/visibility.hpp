@@ -19,6 +19,12 @@ enum class RowState {
 // are filled where the line pointer is normal.
 RowState Judge(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple);
 
+// The row at a normal line pointer of a page that is locked, or pinned while the row can't go.
+inline HeapTupleHeader RowAt(Buffer buffer, const ItemPointerData& tid) {
+    Page page = BufferGetPage(buffer);
+    return reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tid))));
+}
+
 inline bool IsOver(RowState state) { return state == RowState::kDead || state == RowState::kReplaced; }
 
 // When to look again at a row that somebody else has in hand: soon at first, then ever more rarely, up to a second.
