@@ -5,6 +5,10 @@ MODULE_big = pgqueue
 
 # The table of contents: every object of the library, one per line, in alphabetical order.
 OBJS = \
+	src/cron/month_days.o \
+	src/cron/next_after.o \
+	src/cron/plan.o \
+	src/cron/schedule.o \
 	src/kv/cells.o \
 	src/kv/evict.o \
 	src/kv/find.o \
@@ -51,7 +55,11 @@ OBJS = \
 	src/sql/queue_functions.o
 
 # Sources that need no server header. Each program in test/unit is linked with them.
-UNIT_SRCS =
+UNIT_SRCS = \
+	src/cron/month_days.cpp \
+	src/cron/next_after.cpp \
+	src/cron/plan.cpp \
+	src/cron/schedule.cpp
 
 # The choice of server: PG_CONFIG=/path/to/pg_config, or PG_VERSION=NN for Debian's, or what is there.
 ifneq ($(PG_VERSION),)
