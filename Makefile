@@ -5,10 +5,18 @@ MODULE_big = pgqueue
 
 # The table of contents: every object of the library, one per line, in alphabetical order.
 OBJS = \
+	src/cron/clock.o \
+	src/cron/history.o \
+	src/cron/job_run.o \
+	src/cron/job_triggers.o \
+	src/cron/jobs.o \
 	src/cron/month_days.o \
 	src/cron/next_after.o \
 	src/cron/plan.o \
+	src/cron/run_slots.o \
 	src/cron/schedule.o \
+	src/cron/scheduler.o \
+	src/cron/zone.o \
 	src/kv/cells.o \
 	src/kv/evict.o \
 	src/kv/find.o \
@@ -33,8 +41,11 @@ OBJS = \
 	src/page/transaction.o \
 	src/page/visibility.o \
 	src/pg/catalog.o \
+	src/pg/execute.o \
 	src/pg/heap_row.o \
 	src/pg/memory.o \
+	src/pg/worker_process.o \
+	src/pg/worker_table.o \
 	src/pgqueue.o \
 	src/queue/ack.o \
 	src/queue/admin.o \
@@ -48,11 +59,17 @@ OBJS = \
 	src/queue/wait.o \
 	src/settings.o \
 	src/sql/args.o \
+	src/sql/cron_functions.o \
 	src/sql/kv_args.o \
 	src/sql/kv_cell_functions.o \
 	src/sql/kv_functions.o \
 	src/sql/metrics_functions.o \
-	src/sql/queue_functions.o
+	src/sql/queue_functions.o \
+	src/sql/worker_functions.o \
+	src/worker/database_worker.o \
+	src/worker/launcher.o \
+	src/worker/purge_task.o \
+	src/worker/utility_hook.o
 
 # Sources that need no server header. Each program in test/unit is linked with them.
 UNIT_SRCS = \

@@ -311,3 +311,165 @@ CREATE VIEW kv.stats AS
 SELECT s.store, m.entries, m.expired, m.bytes, m.hits, m.misses, m.purged, m.purge_visits
 FROM kv.stores s CROSS JOIN LATERAL kv.measure(s.store) m;
 GRANT SELECT ON kv.stats TO PUBLIC;
+
+-- Jobs
+
+CREATE SCHEMA cron;
+GRANT USAGE ON SCHEMA cron TO PUBLIC;
+
+COMMENT ON SCHEMA cron IS 'jobs that the database runs by itself; see cron.schedule and cron.job_run_details';
+
+-- Whether the current role may do what the other one may: the jobs that it sees. False for a role that is gone.
+CREATE FUNCTION cron.may_act_as(username text)
+RETURNS boolean LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_may_act_as';
+
+-- A row per job. The library reads it by place.
+CREATE TABLE cron.job (
+    jobid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    schedule text NOT NULL,
+    command text NOT NULL,
+    nodename text NOT NULL DEFAULT 'localhost',
+    nodeport integer NOT NULL DEFAULT pg_catalog.current_setting('port')::integer,
+    database text NOT NULL DEFAULT pg_catalog.current_database(),
+    username text NOT NULL DEFAULT CURRENT_USER,
+    active boolean NOT NULL DEFAULT true,
+    jobname text,
+    timezone text,                              -- NULL: the database's TimeZone
+    overlap text NOT NULL DEFAULT 'skip',
+    catch_up text NOT NULL DEFAULT 'none',
+    max_runtime double precision,               -- seconds
+    retries bigint NOT NULL DEFAULT 0,
+    retry_delay double precision NOT NULL DEFAULT 60,
+    jitter double precision NOT NULL DEFAULT 0,
+    run_at timestamptz,                         -- of a job that runs once
+    is_local boolean NOT NULL DEFAULT true,     -- runs where it is kept, whatever that database is called later
+    counts_from timestamptz NOT NULL,           -- no due time before: when the schedule was set, or the job activated
+    UNIQUE (jobname, username)
+);
+SELECT pg_catalog.pg_extension_config_dump('cron.job', '');
+SELECT pg_catalog.pg_extension_config_dump('cron.job_jobid_seq', '');
+
+-- The last due time that was dealt with, kept apart from what users set. A job that has none yet counts from its own.
+CREATE TABLE cron.job_state (
+    jobid bigint PRIMARY KEY,
+    last_due timestamptz NOT NULL
+) WITH (fillfactor = 50);
+SELECT pg_catalog.pg_extension_config_dump('cron.job_state', '');
+
+-- A row per run: those to come (waiting), those under way (running), and what became of the others.
+CREATE TABLE cron.job_run_details (
+    jobid bigint NOT NULL,
+    runid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_pid integer,
+    database text NOT NULL,
+    username text NOT NULL,
+    command text NOT NULL,
+    status text NOT NULL,                       -- waiting, running, succeeded, failed, skipped
+    return_message text,
+    start_time timestamptz,
+    end_time timestamptz,
+    jobname text,
+    due_time timestamptz NOT NULL,              -- of the schedule; a retry keeps that of the first run
+    start_after timestamptz NOT NULL,           -- with jitter, or a retry's delay
+    attempt integer NOT NULL DEFAULT 1,
+    sqlstate text,
+    reason text NOT NULL DEFAULT 'schedule'     -- schedule, retry, manual
+) WITH (fillfactor = 80);
+CREATE INDEX ON cron.job_run_details (jobid, runid);
+CREATE INDEX ON cron.job_run_details (runid) WHERE status IN ('waiting', 'running');
+SELECT pg_catalog.pg_extension_config_dump('cron.job_run_details', '');
+SELECT pg_catalog.pg_extension_config_dump('cron.job_run_details_runid_seq', '');
+
+CREATE FUNCTION cron.check_job()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_cron_check_job';
+CREATE FUNCTION cron.wake()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_cron_wake';
+
+CREATE TRIGGER check_job BEFORE INSERT OR UPDATE ON cron.job
+FOR EACH ROW EXECUTE FUNCTION cron.check_job();
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cron.job
+FOR EACH STATEMENT EXECUTE FUNCTION cron.wake();
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cron.job_run_details
+FOR EACH STATEMENT EXECUTE FUNCTION cron.wake();
+
+ALTER TABLE cron.job ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON cron.job USING (cron.may_act_as(username));
+GRANT SELECT, DELETE ON cron.job TO PUBLIC;
+GRANT INSERT (schedule, command, database, username, active, jobname, timezone, overlap, catch_up, max_runtime, retries,
+    retry_delay, jitter, run_at), UPDATE (schedule, command, database, username, active, jobname, timezone, overlap,
+    catch_up, max_runtime, retries, retry_delay, jitter, run_at) ON cron.job TO PUBLIC;
+
+ALTER TABLE cron.job_run_details ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON cron.job_run_details USING (cron.may_act_as(username));
+GRANT SELECT, DELETE ON cron.job_run_details TO PUBLIC;
+
+CREATE FUNCTION cron.schedule(schedule text, command text)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_schedule_unnamed';
+
+CREATE FUNCTION cron.schedule(job_name text, schedule text, command text)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_schedule';
+
+CREATE FUNCTION cron.create_job(job_name text, schedule text, command text, timezone text DEFAULT NULL,
+    overlap text DEFAULT 'skip', catch_up text DEFAULT 'none', max_runtime double precision DEFAULT NULL,
+    retries bigint DEFAULT 0, retry_delay double precision DEFAULT 60, jitter double precision DEFAULT 0,
+    run_as name DEFAULT NULL, database name DEFAULT NULL, active boolean DEFAULT true)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_create_job';
+
+CREATE FUNCTION cron.change_job(job_name text, schedule text DEFAULT NULL, command text DEFAULT NULL,
+    timezone text DEFAULT NULL, overlap text DEFAULT NULL, catch_up text DEFAULT NULL,
+    max_runtime double precision DEFAULT NULL, retries bigint DEFAULT NULL, retry_delay double precision DEFAULT NULL,
+    jitter double precision DEFAULT NULL, run_as name DEFAULT NULL, database name DEFAULT NULL,
+    active boolean DEFAULT NULL)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_change_job';
+
+CREATE FUNCTION cron.at(run_at timestamptz, command text, job_name text DEFAULT NULL,
+    max_runtime double precision DEFAULT NULL, retries bigint DEFAULT 0, run_as name DEFAULT NULL)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_at';
+
+CREATE FUNCTION cron.schedule_in_database(job_name text, schedule text, command text, database text,
+    username text DEFAULT NULL, active boolean DEFAULT true)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_schedule_in_database';
+
+CREATE FUNCTION cron.alter_job(job_id bigint, schedule text DEFAULT NULL, command text DEFAULT NULL,
+    database text DEFAULT NULL, username text DEFAULT NULL, active boolean DEFAULT NULL)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_alter_job';
+
+CREATE FUNCTION cron.unschedule(job_id bigint)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_unschedule';
+
+CREATE FUNCTION cron.unschedule(job_name text)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_unschedule_named';
+
+CREATE FUNCTION cron.run(job_id bigint)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_cron_run';
+
+CREATE FUNCTION cron.next_runs(schedule text, qty bigint DEFAULT 5, timezone text DEFAULT NULL,
+    after timestamptz DEFAULT NULL)
+RETURNS SETOF timestamptz LANGUAGE c STABLE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'pgqueue_cron_next_runs';
+
+-- Background workers
+
+CREATE SCHEMA pgqueue;
+GRANT USAGE ON SCHEMA pgqueue TO PUBLIC;
+
+COMMENT ON SCHEMA pgqueue IS 'what pgqueue does in the background';
+
+CREATE FUNCTION pgqueue.worker_reports(OUT datid oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
+    OUT last_round_at timestamptz, OUT last_round double precision, OUT rounds bigint, OUT next_round_at timestamptz,
+    OUT lag double precision, OUT keys_purged bigint, OUT runs_started bigint, OUT errors bigint,
+    OUT last_error_at timestamptz, OUT last_error text)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_worker_reports';
+
+-- A row per database that has a worker. Seconds where it isn't a time. Errors are shown to those who see all statistics.
+CREATE VIEW pgqueue.workers AS
+SELECT d.datname AS database, r.pid, r.state, r.started_at, r.last_round_at, r.last_round, r.rounds, r.next_round_at,
+       r.lag, r.keys_purged, r.runs_started, r.errors, r.last_error_at,
+       CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN r.last_error END AS last_error
+FROM pgqueue.worker_reports() r LEFT JOIN pg_catalog.pg_database d ON d.oid = r.datid;
+GRANT SELECT ON pgqueue.workers TO PUBLIC;
+
+-- Makes the background worker look at this database now: for when it could not be told.
+CREATE FUNCTION pgqueue.wake()
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_wake';
+
+SELECT pgqueue.wake();

@@ -1,11 +1,15 @@
 // The library's entry: settings, shared memory, callbacks. Everything else starts from a SQL function.
+#include "pgqueue/cron/run_slots.hpp"
 #include "pgqueue/kv/lock.hpp"
 #include "pgqueue/page/durability.hpp"
 #include "pgqueue/page/places.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/queue/numbers.hpp"
 #include "pgqueue/settings.hpp"
+#include "pgqueue/worker/launcher.hpp"
+#include "pgqueue/worker/utility_hook.hpp"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -28,6 +32,8 @@ void RequestSharedMemory() {
     RequestAddinShmemSpace(queue::NumbersShmemSize());
     RequestAddinShmemSpace(kv::StatsShmemSize());
     RequestAddinShmemSpace(kv::LockShmemSize());
+    RequestAddinShmemSpace(pg::WorkerTableShmemSize());
+    RequestAddinShmemSpace(cron::RunSlotsShmemSize());
 }
 
 void InitSharedMemory() {
@@ -41,6 +47,8 @@ void InitSharedMemory() {
     queue::NumbersShmemInit();
     kv::StatsShmemInit();
     kv::LockShmemInit();
+    pg::WorkerTableShmemInit();
+    cron::RunSlotsShmemInit();
     LWLockRelease(AddinShmemInitLock);
 }
 
@@ -56,6 +64,9 @@ void _PG_init(void) {
                  errhint("Add pgqueue to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
     settings::Define();
     page::InitTransactions();
+    pg::InitWorkerTable();
+    worker::InstallUtilityHook();
+    worker::RegisterLauncher();
     previous_request_hook = shmem_request_hook;
     shmem_request_hook = RequestSharedMemory;
     previous_startup_hook = shmem_startup_hook;

@@ -8,6 +8,15 @@ int page_map_size_kb = 32 * 1024;
 int max_segments = 16384;
 int kv_places_kb = 16 * 1024;
 int released_leases = 65536;
+bool workers = true;
+char* databases = nullptr;
+int purge_interval = 10000;
+int purge_pages = 128;
+bool cron_enabled = true;
+int cron_max_running = 32;
+int cron_history_age = 7 * 24 * 60;
+int cron_history_rows = 1000;
+double clock_offset = 0;
 
 void Define() {
     DefineCustomIntVariable(
@@ -23,6 +32,32 @@ void Define() {
     DefineCustomIntVariable("pgqueue.kv_places", "Shared memory for hints where the keys of stores lie.",
                             "16 bytes a key that is in use; the others are looked up in their index.", &kv_places_kb,
                             16 * 1024, 64, 16 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("pgqueue.workers", "Whether background workers purge, clean up and run jobs.", nullptr,
+                             &workers, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("pgqueue.databases", "Databases in which background workers may run.",
+                               "A list of names, or * for all that have the extension.", &databases, "*", PGC_SIGHUP,
+                               GUC_LIST_INPUT, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pgqueue.purge_interval", "Time between purges of entries that have expired.",
+                            "0 leaves them to kv.purge().", &purge_interval, 10000, 0, 86400000, PGC_SUSET, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pgqueue.purge_pages", "Pages that a purge looks at in one transaction.",
+                            "Between two it pauses for as long as the first took.", &purge_pages, 128, 1, 1000000,
+                            PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("pgqueue.cron_enabled", "Whether jobs are run.",
+                             "Can be set for one database: ALTER DATABASE ... SET.", &cron_enabled, true, PGC_SUSET, 0,
+                             nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pgqueue.cron_max_running", "Jobs under way at one time, in all databases.",
+                            "Each needs one of \"max_worker_processes\".", &cron_max_running, 32, 1, 1024,
+                            PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pgqueue.cron_history_age", "How long runs are kept in cron.job_run_details.",
+                            "0 keeps them whatever their age.", &cron_history_age, 7 * 24 * 60, 0, INT_MAX / 60,
+                            PGC_SUSET, GUC_UNIT_MIN, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("pgqueue.cron_history_rows", "How many runs of a job are kept in cron.job_run_details.",
+                            "0 keeps any number.", &cron_history_rows, 1000, 0, INT_MAX, PGC_SUSET, 0, nullptr, nullptr,
+                            nullptr);
+    DefineCustomRealVariable("pgqueue.clock_offset", "Seconds by which the clock of jobs is ahead of the server's.",
+                             "For tests.", &clock_offset, 0, -1e10, 1e10, PGC_SUSET,
+                             GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("pgqueue");
 }
 

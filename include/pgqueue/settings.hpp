@@ -8,6 +8,16 @@ extern int max_segments;      // pgqueue.max_segments: tables of queues with a m
 extern int kv_places_kb;      // pgqueue.kv_places: shared memory for hints where keys lie
 extern int released_leases;   // pgqueue.released_leases: notes of leases given back by rollbacks
 
+extern bool workers;           // pgqueue.workers: whether background workers run at all
+extern char* databases;        // pgqueue.databases: those that have one, or *
+extern int purge_interval;     // pgqueue.purge_interval: milliseconds between purges of what has expired; 0: never
+extern int purge_pages;        // pgqueue.purge_pages: looked at in one transaction of the purge
+extern bool cron_enabled;      // pgqueue.cron_enabled: whether jobs are run
+extern int cron_max_running;   // pgqueue.cron_max_running: jobs under way at one time, in all databases
+extern int cron_history_age;   // pgqueue.cron_history_age: minutes; 0: any
+extern int cron_history_rows;  // pgqueue.cron_history_rows: of one job; 0: any number
+extern double clock_offset;    // pgqueue.clock_offset: seconds, what the clock of jobs is ahead; for tests
+
 void Define();
 
 }  // namespace pgqueue::settings

@@ -21,7 +21,7 @@ using Places = boost::container::static_vector<ItemPointerData, MaxHeapTuplesPer
 
 class Purger {
 public:
-    explicit Purger(const Table& table) : table_(table), rel_(table.rel), map_(MapOf(table)) {}
+    Purger(const Table& table, int* pages) : table_(table), rel_(table.rel), map_(MapOf(table)), pages_(pages) {}
 
     int64 Run() {
         page::RequireInPlaceAllowed();
@@ -29,7 +29,7 @@ public:
         const page::Bound now = page::BoundOf(GetCurrentTimestamp());
         while (!page::ForDuePages(
             rel_, map_, 0, now, [this](BlockNumber block, bool publish) { return LookAt(block, publish); },
-            [] { return false; }))
+            [this] { return pages_ != nullptr && *pages_ <= 0; }))
             map_ = MapOf(table_);  // evicted under us
         Add(table_.store->stats, Statistic::kPurged, purged_);
         Add(table_.store->stats, Statistic::kPageVisits, visits_);
@@ -39,6 +39,7 @@ public:
 private:
     page::Bound LookAt(BlockNumber block, bool publish) {
         visits_++;
+        if (pages_ != nullptr) --*pages_;
         page::ReserveTouches(1);
         Places expired;
         page::Bound bound = page::kNever;
@@ -106,6 +107,7 @@ private:
     const Table& table_;
     Relation rel_;
     page::SegmentRef map_;
+    int* pages_;
     int64 purged_ = 0;
     int64 visits_ = 0;
 };
@@ -154,7 +156,7 @@ int64 DeleteAll(const Table& table) {
 
 }  // namespace
 
-int64 Purge(const Table& table) { return Purger(table).Run(); }
+int64 Purge(const Table& table, int* pages) { return Purger(table, pages).Run(); }
 
 int64 Clear(const Table& values, const Table& cells) {
     CommandCounterIncrement();

@@ -21,6 +21,23 @@ Oid OwnerOf(Oid relation) {
 
 Oid ExtensionOwner() { return OwnerOf(ExtensionRelation("queue", "settings")); }
 
+const char* ExtensionVersion() {
+    const Oid oid = get_extension_oid("pgqueue", false);
+    Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+    SysScanDesc scan = systable_beginscan(catalog, ExtensionOidIndexId, true, nullptr, 1, &key);
+    const char* version = "";
+    if (HeapTuple tuple = systable_getnext(scan)) {
+        bool null = false;
+        const Datum value = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &null);
+        if (!null) version = TextDatumGetCString(value);
+    }
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return version;
+}
+
 uint64 TriggerStamp(Oid table) {
     Relation catalog = table_open(TriggerRelationId, AccessShareLock);
     ScanKeyData key;

@@ -7,8 +7,8 @@ namespace pgqueue::kv {
 
 // Removes entries that have expired, of either table, by looking only at pages that have something due. The rows are
 // deleted when the transaction commits; those that others have in hand are left for the next time. Returns how many.
-// The table is open with a RowExclusiveLock.
-int64 Purge(const Table& table);
+// The table is open with a RowExclusiveLock. `pages`: how many may be looked at; what is left of it afterwards.
+int64 Purge(const Table& table, int* pages = nullptr);
 
 // Deletes all entries (values, counters, rate limits; not locks) and returns how many keys lived. Waits for others.
 int64 Clear(const Table& values, const Table& cells);

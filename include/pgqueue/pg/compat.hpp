@@ -25,12 +25,38 @@ inline bool MayCreateIn(Oid database, Oid role) {
     return object_aclcheck(DatabaseRelationId, database, role, ACL_CREATE) == ACLCHECK_OK;
 }
 inline bool OwnsRelation(Oid relid, Oid role) { return object_ownercheck(RelationRelationId, relid, role); }
+inline bool OwnsDatabase(Oid database, Oid role) { return object_ownercheck(DatabaseRelationId, database, role); }
+inline bool MayConnect(Oid database, Oid role) {
+    return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
+}
 #else
 inline bool MayCreateIn(Oid database, Oid role) {
     return pg_database_aclcheck(database, role, ACL_CREATE) == ACLCHECK_OK;
 }
 inline bool OwnsRelation(Oid relid, Oid role) { return pg_class_ownercheck(relid, role); }
+inline bool OwnsDatabase(Oid database, Oid role) { return pg_database_ownercheck(database, role); }
+inline bool MayConnect(Oid database, Oid role) {
+    return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+}
 #endif
+
+// 16 made SET ROLE an option of a membership.
+inline bool MaySetRole(Oid member, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return member_can_set_role(member, role);
+#else
+    return is_member_of_role(member, role);
+#endif
+}
+
+// 18 dropped run_once, which nobody had used otherwise.
+inline void RunPortal(Portal portal, DestReceiver* receiver, QueryCompletion* completion) {
+#if PG_VERSION_NUM >= 180000
+    (void)PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
+#else
+    (void)PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
 
 // 16 added onlySummarizing, for BRIN under HOT updates.
 inline List* InsertIndexTuples(ResultRelInfo* info, TupleTableSlot* slot, EState* estate) {
@@ -99,6 +125,21 @@ inline IndexScanDesc BeginIndexScan(Relation heap, Relation index, Snapshot snap
     return index_beginscan(heap, index, snapshot, nullptr, keys, 0);
 #else
     return index_beginscan(heap, index, snapshot, keys, 0);
+#endif
+}
+
+// A command's tag with its row count, as psql prints it: 16 made a function of it.
+inline void CompletionText(char* text, const QueryCompletion& completion) {
+#if PG_VERSION_NUM >= 160000
+    (void)BuildQueryCompletionString(text, &completion, false);
+#else
+    const char* tag = GetCommandTagName(completion.commandTag);
+    if (command_tag_display_rowcount(completion.commandTag))
+        pg_snprintf(text, COMPLETION_TAG_BUFSIZE,
+                    completion.commandTag == CMDTAG_INSERT ? "%s 0 " UINT64_FORMAT : "%s " UINT64_FORMAT, tag,
+                    completion.nprocessed);
+    else
+        strlcpy(text, tag, COMPLETION_TAG_BUFSIZE);
 #endif
 }
 

@@ -6,12 +6,12 @@
 namespace pgqueue::pg {
 
 // Switches to `role` with search_path = pg_catalog until the end of the scope; an error's abort switches back by
-// itself.
+// itself. `security`: flags such as SECURITY_RESTRICTED_OPERATION, where that role isn't the one that asked.
 class RunAs {
 public:
-    explicit RunAs(Oid role) {
+    explicit RunAs(Oid role, int security = 0) {
         GetUserIdAndSecContext(&old_role_, &old_context_);
-        SetUserIdAndSecContext(role, old_context_ | SECURITY_LOCAL_USERID_CHANGE);
+        SetUserIdAndSecContext(role, old_context_ | SECURITY_LOCAL_USERID_CHANGE | security);
         guc_level_ = NewGUCNestLevel();
         Set("search_path", "pg_catalog, pg_temp");
         Set("default_tablespace", "");  // the caller's may be one that only the role may use

@@ -1,0 +1,53 @@
+// The statements by which the scheduler reads and writes the tables of the schema `cron`. Each needs a transaction, an
+// SPI connection and the extension owner's identity.
+#pragma once
+
+#include "pgqueue/cron/run_slots.hpp"
+#include "pgqueue/pg/memory.hpp"
+
+namespace pgqueue::cron {
+
+// Why a run is.
+enum class Reason { kSchedule, kRetry, kManual };
+
+struct NewRun {
+    int64 job;
+    const char* database;
+    const char* username;
+    const char* command;
+    const char* name;  // or null
+    const char* status;
+    const char* message;  // or null
+    TimestampTz due;
+    TimestampTz start_after;
+    int attempt;
+    Reason reason;
+};
+
+struct StoredRun {
+    int64 run;
+    int64 job;
+    TimestampTz due;
+    TimestampTz after;
+    int attempt;
+    Reason reason;
+    bool running;
+};
+
+// The jobs with what is remembered of them, ordered by id, left in SPI_tuptable.
+void ReadJobs();
+// After ALTER DATABASE RENAME, or a restore into a database of another name: local jobs show the name it has now.
+void AdoptDatabaseName();
+void RememberDue(int64 job, TimestampTz due);
+void DeleteJob(int64 job);
+
+int64 AddRun(const NewRun& run);
+// False: the row is gone.
+bool BeginRun(int64 run, TimestampTz at);
+void ShowRun(int64 run, int pid);
+void FinishRun(int64 run, const RunResult& result);
+void SkipRun(int64 run, const char* message);
+// Waiting and running ones, the oldest first.
+pg::Vector<StoredRun> ReadOpenRuns(std::size_t most);
+
+}  // namespace pgqueue::cron

@@ -1,0 +1,114 @@
+// The background workers as every process sees them: one slot a database, in shared memory.
+//
+// The launcher gives a slot to a database and starts a worker for it; the worker claims the slot, reports in it, and
+// leaves its verdict there when it goes; the launcher frees it. Sessions only wake: SetLatch and an atomic flag, so
+// that it may be done where nothing may be raised. A database can be blocked: no worker starts in it then, which
+// utility commands need that want it for themselves.
+#pragma once
+
+#include "pgqueue/pg/postgres.hpp"
+
+namespace pgqueue::pg {
+
+// Why a worker is woken.
+enum Attention : uint32 {
+    kJobsChanged = 1,  // cron.job
+    kRunsChanged = 2,  // cron.job_run_details, or a run has ended
+    kLookAround = 4,   // the extension may be gone or changed
+    kStartAgain = 8,   // settings that are read when a session begins
+    kEverything = 15,
+};
+
+enum class WorkerState : int { kFree, kStarting, kRunning, kExited };
+// What the launcher learns from a worker that has gone.
+enum class Verdict : int { kFailed, kNoExtension, kStopped };
+
+inline constexpr int kReportBytes = 256;
+
+// What a worker tells of itself. All times are 0 for never.
+struct WorkerReport {
+    char state[32];  // what it does, a word or two
+    TimestampTz started_at;
+    TimestampTz last_round_at;  // the end of the last one that did something
+    int64 last_round_us;
+    int64 rounds;
+    TimestampTz next_round_at;
+    int64 lag_us;  // how late the oldest thing that is due is
+    int64 purged;  // entries of stores
+    int64 runs_started;
+    int64 errors;
+    TimestampTz last_error_at;
+    char last_error[kReportBytes];
+};
+
+struct WorkerSlot {
+    Oid database;
+    WorkerState state;
+    uint32 generation;  // of the claim: a worker that comes too late finds another one
+    Verdict verdict;
+    int pid;
+    Latch* latch;  // of the worker's PGPROC
+    TimestampTz given_at;
+    WorkerReport report;
+    pg_atomic_uint32 attention;
+};
+static_assert(std::is_trivially_destructible_v<WorkerSlot> && std::is_standard_layout_v<WorkerSlot>);
+
+Size WorkerTableShmemSize();
+void WorkerTableShmemInit();
+// In _PG_init.
+void InitWorkerTable();
+
+// From any session.
+void WakeWorker(Oid database, uint32 attention);
+// Makes the launcher look whether the database wants a worker. InvalidOid: look at all of them.
+void TellLauncher(Oid database);
+// The same for this database, if and when the transaction commits.
+void WakeWorkerAtCommit(uint32 attention);
+void TellLauncherAtCommit(Oid database);
+
+// Keeps workers out of the database until UnblockDatabase or the session's end, and waits a few seconds for one that is
+// there to go. Can be cancelled; it is blocked then nevertheless.
+void BlockDatabase(Oid database);
+void UnblockDatabase(Oid database);
+
+// For the launcher.
+void BecomeLauncher();
+bool TakeInbox(Oid* databases, int* count);  // up to kInbox; true: look at all
+inline constexpr int kInbox = 64;
+int WorkerSlots();
+// A copy of what concerns the launcher.
+struct SlotView {
+    Oid database;
+    WorkerState state;
+    uint32 generation;
+    Verdict verdict;
+    TimestampTz given_at;
+};
+SlotView ViewSlot(int slot);
+// Gives a free slot to the database: its number, or -1 where none is free or the database is blocked.
+int GiveSlot(Oid database, uint32* generation);
+void FreeSlot(int slot);
+void StopWorker(int slot);
+
+// For the worker. False: the slot is no longer meant for it.
+bool ClaimSlot(int slot, uint32 generation, Oid* database);
+void LeaveSlot(int slot, Verdict verdict);
+uint32 TakeAttention(int slot);
+template <class Change>
+void ChangeReport(int slot, Change change);
+
+// For the view.
+bool ReadSlot(int slot, Oid* database, int* pid, WorkerReport* report);
+
+LWLock* WorkerTableLock();
+WorkerSlot* SlotAt(int slot);
+
+template <class Change>
+void ChangeReport(int slot, Change change) {
+    LWLockAcquire(WorkerTableLock(), LW_EXCLUSIVE);
+    change(&SlotAt(slot)->report);
+    LWLockRelease(WorkerTableLock());
+}
+
+}  // namespace pgqueue::pg

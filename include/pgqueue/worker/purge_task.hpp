@@ -1,0 +1,17 @@
+// Removing what has expired from the database's stores, little by little.
+#pragma once
+
+#include "pgqueue/pg/postgres.hpp"
+
+namespace pgqueue::worker {
+
+struct PurgeResult {
+    int64 purged;
+    TimestampTz next_at;
+};
+
+// One small transaction. It looks at pages that have something due only, at most pgqueue.purge_pages of them; where
+// there are more it wants to be called again after as long a pause as it took.
+PurgeResult PurgeSome();
+
+}  // namespace pgqueue::worker

@@ -1,0 +1,9 @@
+// What utility commands mean for the background workers.
+#pragma once
+
+namespace pgqueue::worker {
+
+// In _PG_init.
+void InstallUtilityHook();
+
+}  // namespace pgqueue::worker

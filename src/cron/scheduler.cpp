@@ -1,0 +1,560 @@
+#include "pgqueue/cron/scheduler.hpp"
+
+#include "pgqueue/cron/clock.hpp"
+#include "pgqueue/cron/history.hpp"
+#include "pgqueue/cron/jobs.hpp"
+#include "pgqueue/cron/run_slots.hpp"
+#include "pgqueue/cron/zone.hpp"
+#include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/run_as.hpp"
+#include "pgqueue/settings.hpp"
+
+namespace pgqueue::cron {
+namespace {
+
+constexpr int64 kLookAgain = 60 * USECS_PER_SEC;     // also for clocks that jump
+constexpr int64 kShowRunning = USECS_PER_SEC / 2;    // a run that lasts longer is shown with its process' id
+constexpr int64 kLostPatience = 30 * USECS_PER_SEC;  // for a run whose worker never came, started by another process
+constexpr int64 kSlotPause = 1000;                   // first pause where no slot for a run is free
+constexpr int64 kLongestSlotPause = USECS_PER_SEC;
+constexpr std::size_t kMostWaiting = 10000;  // read at one time
+
+enum class When { kClock, kOnce, kReboot };
+
+struct Job {
+    int64 id;
+    When when;
+    Schedule schedule;
+    const pg_tz* zone;
+    Policy policy;
+    Overlap overlap;
+    bool active;
+    bool local;
+    int64 retries;
+    double retry_delay;
+    double jitter;
+    double max_runtime;
+    Instant last_due;
+    Instant run_at;
+    std::optional<Instant> next_due;
+    const char* command;
+    const char* username;
+    const char* database;
+    const char* name;  // or null
+};
+
+struct Waiting {
+    int64 run;
+    int64 job;
+    TimestampTz due;
+    TimestampTz after;
+    int attempt;
+    Reason reason;
+};
+
+struct Running {
+    int slot;  // -1: none any more; the result was lost
+    int64 run;
+    int64 job;
+    TimestampTz due;
+    int attempt;
+    TimestampTz started;             // by the server's clock
+    BackgroundWorkerHandle* handle;  // null: started by another process
+    bool shown;
+};
+
+struct Prepared {
+    int slot;
+    BackgroundWorkerHandle* handle;
+    Waiting what;
+};
+
+class Scheduler {
+public:
+    RoundResult Round(bool jobs_changed, bool runs_changed);
+    void AfterError();
+
+private:
+    bool HasWork(TimestampTz now) const;
+    void LoadJobs();
+    void LoadRuns(bool first);
+    void LoadJob(HeapTuple row, TupleDesc shape);
+    void Collect();
+    void CollectOne(Running* running, const RunResult& result);
+    bool IsLost(const Running& running, const RunView& slot) const;
+    void Show();
+    void Fire(TimestampTz now);
+    void FireAt(Job* job, Instant due, Reason reason);
+    void StartWaiting(TimestampTz now);
+    bool MayStart(const Waiting& what, const Job& job) const;
+    void Prepare(const Waiting& what, const Job& job);
+    void Fail(const Waiting& what, const Job* job, const char* sqlstate, const char* message);
+    void Retry(int64 job_id, int attempt, TimestampTz due);
+    void Commit();
+    RoundResult Sum(TimestampTz now);
+
+    Job* Find(int64 id) {
+        const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), id,
+                                            [](const Job& job, int64 wanted) { return job.id < wanted; });
+        return place != jobs_.end() && place->id == id ? &*place : nullptr;
+    }
+    int RunningOf(int64 job) const {
+        return static_cast<int>(
+            std::count_if(running_.begin(), running_.end(), [=](const Running& r) { return r.job == job; }) +
+            std::count_if(prepared_.begin(), prepared_.end(), [=](const Prepared& p) { return p.what.job == job; }));
+    }
+    int WaitingOf(int64 job, TimestampTz now) const {
+        return static_cast<int>(std::count_if(waiting_.begin(), waiting_.end(), [=](const Waiting& w) {
+            return w.job == job && (w.after <= now || w.reason == Reason::kSchedule);
+        }));
+    }
+
+    MemoryContext jobs_context_ = nullptr;  // of what jobs_ points to
+    pg::TopVector<Job> jobs_;               // by id
+    pg::TopVector<Waiting> waiting_;        // by when they may start
+    pg::TopVector<Running> running_;
+    pg::TopVector<Prepared> prepared_;  // in this round: not let go yet
+    pg::TopVector<int> collected_;      // slots whose results this round writes
+    bool more_waiting_ = false;         // in the table than were read
+    bool loaded_ = false;
+    bool reload_jobs_ = true;
+    bool reload_runs_ = true;
+    bool no_slot_ = false;  // the last attempt to start a run found none
+    TimestampTz slot_at_ = 0;
+    int64 slot_pause_ = 0;
+    int64 started_ = 0;
+};
+
+// Jobs
+
+double FloatOr(Datum value, bool null, double fallback) { return null ? fallback : DatumGetFloat8(value); }
+
+void Scheduler::LoadJob(HeapTuple row, TupleDesc shape) {
+    const auto string = [&](int column) -> const char* {
+        bool null = false;
+        const Datum value = SPI_getbinval(row, shape, column, &null);
+        return null ? nullptr : MemoryContextStrdup(jobs_context_, TextDatumGetCString(value));
+    };
+    const auto raw = [&](int column, bool* null) { return SPI_getbinval(row, shape, column, null); };
+    bool null = false;
+    Job job = {};
+    job.id = DatumGetInt64(raw(1, &null));
+    const char* schedule = string(2);
+    job.command = string(3);
+    job.database = string(4);
+    job.username = string(5);
+    job.active = DatumGetBool(raw(6, &null));
+    job.name = string(7);
+    const char* zone = string(8);
+    job.overlap = OverlapOf(string(9)).value_or(Overlap::kSkip);
+    job.policy.catch_up = CatchUpOf(string(10)).value_or(CatchUp::kNone);
+    Datum value = raw(11, &null);
+    job.max_runtime = FloatOr(value, null, 0);
+    value = raw(12, &null);
+    job.retries = null ? 0 : DatumGetInt64(value);
+    value = raw(13, &null);
+    job.retry_delay = FloatOr(value, null, 60);
+    value = raw(14, &null);
+    job.jitter = FloatOr(value, null, 0);
+    value = raw(15, &null);
+    const bool once = !null;
+    if (once) job.run_at = ToUnix(DatumGetTimestampTz(value));
+    job.local = DatumGetBool(raw(16, &null));
+    job.last_due = ToUnix(DatumGetTimestampTz(raw(17, &null)));
+    value = raw(18, &null);
+    const bool fired = !null;
+    if (fired) job.last_due = std::max(job.last_due, ToUnix(DatumGetTimestampTz(value)));
+
+    job.zone = zone != nullptr ? FindZone(zone) : session_timezone;
+    ParseError error;
+    if (once) {
+        job.when = When::kOnce;
+        if (!fired) job.next_due = job.run_at;
+    } else if (!Parse(schedule, &job.schedule, &error) || job.zone == nullptr) {
+        job.active = false;
+        ereport(LOG, (errmsg("pgqueue: job " INT64_FORMAT " has a schedule or a time zone that is not known here: %s",
+                             job.id, schedule)));
+    } else if (job.schedule.kind == Kind::kReboot) {
+        job.when = When::kReboot;
+        if (ToUnix(PgStartTime) > job.last_due) job.next_due = ToUnix(PgStartTime);
+    } else {
+        job.when = When::kClock;
+        job.next_due = NextAfter(job.schedule, ServerZone(job.zone), job.last_due);
+    }
+    jobs_.push_back(job);
+}
+
+void Scheduler::LoadJobs() {
+    jobs_.clear();
+    if (jobs_context_ == nullptr)
+        jobs_context_ = AllocSetContextCreate(TopMemoryContext, "pgqueue jobs", ALLOCSET_DEFAULT_SIZES);
+    MemoryContextReset(jobs_context_);
+    const uint64 rows = SPI_processed;
+    SPITupleTable* table = SPI_tuptable;
+    jobs_.reserve(rows);
+    for (uint64 i = 0; i < rows; i++) LoadJob(table->vals[i], table->tupdesc);
+}
+
+// Runs
+
+void Scheduler::LoadRuns(bool first) {
+    waiting_.clear();
+    const pg::Vector<StoredRun> open = ReadOpenRuns(kMostWaiting);
+    more_waiting_ = open.size() == kMostWaiting;
+    for (const StoredRun& run : open) {
+        if (!run.running) {
+            waiting_.push_back({run.run, run.job, run.due, run.after, run.attempt, run.reason});
+            continue;
+        }
+        if (!first) continue;
+        // Begun by a worker before this one. Where it isn't under way any more nobody knows how it ended.
+        Running running = {-1, run.run, run.job, run.due, run.attempt, GetCurrentTimestamp(), nullptr, false};
+        for (int i = 0; i < RunSlots(); i++) {
+            const RunView slot = ViewRun(i);
+            if (slot.state != RunState::kFree && slot.home == MyDatabaseId && slot.run == run.run) running.slot = i;
+        }
+        running_.push_back(running);
+    }
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+}
+
+bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
+    if (slot.run != running.run || slot.state == RunState::kFree) return true;
+    if (slot.pid != 0) return false;  // it will tell
+    pid_t pid = 0;
+    if (running.handle != nullptr) return GetBackgroundWorkerPid(running.handle, &pid) == BGWH_STOPPED;
+    return running.started + kLostPatience < GetCurrentTimestamp();
+}
+
+void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due) {
+    const Job* job = Find(job_id);
+    if (job == nullptr || attempt > job->retries) {
+        if (job != nullptr && job->when == When::kOnce) DeleteJob(job_id);
+        return;
+    }
+    const TimestampTz after = Now() + static_cast<int64>(job->retry_delay * static_cast<double>(USECS_PER_SEC));
+    Waiting again = {0, job_id, due, after, attempt + 1, Reason::kRetry};
+    again.run = AddRun({job_id, job->database, job->username, job->command, job->name, "waiting", nullptr, due, after,
+                        attempt + 1, Reason::kRetry});
+    waiting_.push_back(again);
+}
+
+void Scheduler::CollectOne(Running* running, const RunResult& result) {
+    FinishRun(running->run, result);
+    Job* job = Find(running->job);
+    if (!result.succeeded)
+        Retry(running->job, running->attempt, running->due);
+    else if (job != nullptr && job->when == When::kOnce)
+        DeleteJob(running->job);
+}
+
+// Writes the results of runs that are over.
+void Scheduler::Collect() {
+    static RunResult result;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < running_.size(); i++) {
+        Running& running = running_[i];
+        const RunView slot = running.slot >= 0 ? ViewRun(running.slot) : RunView{};
+        if (running.slot >= 0 && slot.run == running.run && slot.state == RunState::kFinished) {
+            ReadResult(running.slot, &result);
+            CollectOne(&running, result);
+            collected_.push_back(running.slot);
+        } else if (running.slot < 0 || IsLost(running, slot)) {
+            result = {};
+            result.started_at = running.started;
+            result.ended_at = GetCurrentTimestamp();
+            result.length = static_cast<int>(
+                strlcpy(result.message, "the run was cut off: the server or its worker ended meanwhile", kResultBytes));
+            CollectOne(&running, result);
+            if (running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree)
+                collected_.push_back(running.slot);
+        } else {
+            running_[kept++] = running;
+            continue;
+        }
+        if (running.handle != nullptr) pfree(running.handle);
+    }
+    running_.resize(kept);
+}
+
+void Scheduler::Show() {
+    const TimestampTz now = GetCurrentTimestamp();
+    for (Running& running : running_) {
+        if (running.shown || running.slot < 0 || running.started + kShowRunning > now) continue;
+        const RunView slot = ViewRun(running.slot);
+        if (slot.pid == 0) continue;
+        ShowRun(running.run, slot.pid);
+        running.shown = true;
+    }
+}
+
+// Due times
+
+// Spread evenly, and the same for the same due time.
+int64 JitterOf(const Job& job, Instant due) {
+    const uint64 hash = hash_bytes_extended(reinterpret_cast<const unsigned char*>(&due), sizeof(due), job.id);
+    return static_cast<int64>(static_cast<double>(hash >> 11) / static_cast<double>(uint64{1} << 53) * job.jitter *
+                              static_cast<double>(USECS_PER_SEC));
+}
+
+void Scheduler::FireAt(Job* job, Instant due_at, Reason reason) {
+    const TimestampTz due = FromUnix(due_at);
+    const TimestampTz now = Now();
+    NewRun run = {job->id,
+                  job->database,
+                  job->username,
+                  job->command,
+                  job->name,
+                  "waiting",
+                  nullptr,
+                  due,
+                  due + JitterOf(*job, due_at),
+                  1,
+                  reason};
+    const int running = RunningOf(job->id);
+    const int waiting = WaitingOf(job->id, now);
+    if (job->overlap == Overlap::kSkip && running + waiting > 0)
+        run.message = "skipped: the run before was still under way";
+    else if (job->overlap == Overlap::kQueue && waiting > 0)
+        run.message = "skipped: another run was waiting already";
+    if (run.message != nullptr) {
+        run.status = "skipped";
+        (void)AddRun(run);
+        return;
+    }
+    waiting_.push_back({AddRun(run), job->id, due, run.start_after, 1, reason});
+}
+
+void NoteMissed(const Job& job, const Plan& plan) {
+    const char* first = pstrdup(timestamptz_to_str(FromUnix(plan.first_skipped)));
+    const char* last = pstrdup(timestamptz_to_str(FromUnix(plan.last_skipped)));
+    const char* message = psprintf("missed: %s" INT64_FORMAT " due times from %s to %s",
+                                   plan.skipped_more ? "more than " : "", plan.skipped, first, last);
+    if (plan.skipped == 1 && !plan.skipped_more) message = psprintf("missed: the due time %s", first);
+    (void)AddRun({job.id, job.database, job.username, job.command, job.name, "skipped", message,
+                  FromUnix(plan.last_skipped), FromUnix(plan.last_skipped), 1, Reason::kSchedule});
+}
+
+void Scheduler::Fire(TimestampTz now) {
+    const Instant at = ToUnix(now);
+    for (Job& job : jobs_) {
+        if (!job.active || !job.next_due) continue;
+        // One that waits longer than until its next time may have seen the clock set back.
+        if (job.when != When::kClock) {
+            if (*job.next_due > at) continue;
+            job.last_due = *job.next_due;
+            job.next_due.reset();
+            RememberDue(job.id, FromUnix(job.last_due));
+            FireAt(&job, job.last_due, Reason::kSchedule);
+            continue;
+        }
+        if (*job.next_due > at && job.last_due <= at) continue;
+        const Plan plan = MakePlan(job.schedule, ServerZone(job.zone), job.policy, job.last_due, at);
+        if (plan.last_due != job.last_due) RememberDue(job.id, FromUnix(plan.last_due));
+        job.last_due = plan.last_due;
+        job.next_due = plan.next_due;
+        if (plan.skipped > 0) NoteMissed(job, plan);
+        for (int i = 0; i < plan.count; i++) FireAt(&job, plan.due[i], Reason::kSchedule);
+    }
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+}
+
+// Starting
+
+// Runs of one job don't overlap, unless that is allowed or ordered by hand.
+bool Scheduler::MayStart(const Waiting& what, const Job& job) const {
+    return job.overlap == Overlap::kAllow || what.reason == Reason::kManual || RunningOf(what.job) == 0;
+}
+
+void Scheduler::Fail(const Waiting& what, const Job* job, const char* sqlstate, const char* message) {
+    static RunResult result;
+    result = {};
+    result.started_at = result.ended_at = GetCurrentTimestamp();
+    strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
+    result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
+    FinishRun(what.run, result);
+    if (job != nullptr) Retry(what.job, what.attempt, what.due);
+}
+
+void Scheduler::Prepare(const Waiting& what, const Job& job) {
+    const Oid role = get_role_oid(job.username, true);
+    const Oid database = job.local ? MyDatabaseId : get_database_oid(job.database, true);
+    if (!OidIsValid(role)) {
+        Fail(what, &job, "42704", psprintf("FATAL:  role \"%s\" does not exist", job.username));
+        return;
+    }
+    if (!OidIsValid(database)) {
+        Fail(what, &job, "3D000", psprintf("FATAL:  database \"%s\" does not exist", job.database));
+        return;
+    }
+    BackgroundWorkerHandle* handle = nullptr;
+    MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+    const int slot = PrepareRun({job.id, what.run, database, role, job.max_runtime, job.command}, &handle);
+    MemoryContextSwitchTo(old);
+    if (slot < 0) {
+        no_slot_ = true;
+        return;
+    }
+    prepared_.push_back({slot, handle, what});
+    // A run that the user has deleted is not wanted any more.
+    if (!BeginRun(what.run, Now())) {
+        CallOff(slot);
+        prepared_.pop_back();
+    }
+}
+
+void Scheduler::StartWaiting(TimestampTz now) {
+    no_slot_ = false;
+    std::size_t kept = 0;
+    const std::size_t count = waiting_.size();
+    pg::TopVector<Waiting> before;
+    before.swap(waiting_);  // retries of what fails at once are added to it
+    for (std::size_t i = 0; i < count; i++) {
+        const Waiting what = before[i];
+        const Job* job = Find(what.job);
+        if (what.after > now || no_slot_) {
+            before[kept++] = what;
+        } else if (job == nullptr || (!job->active && what.reason != Reason::kManual)) {
+            SkipRun(what.run, "skipped: the job was unscheduled or deactivated");
+        } else if (!MayStart(what, *job)) {
+            before[kept++] = what;
+        } else {
+            const std::size_t prepared = prepared_.size();
+            Prepare(what, *job);
+            if (no_slot_ && prepared == prepared_.size()) before[kept++] = what;
+        }
+    }
+    before.resize(kept);
+    waiting_.insert(waiting_.begin(), before.begin(), before.end());
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+}
+
+bool Scheduler::HasWork(TimestampTz now) const {
+    if (!loaded_ || reload_jobs_ || reload_runs_ || (more_waiting_ && waiting_.empty())) return true;
+    const TimestampTz real = GetCurrentTimestamp();
+    for (const Running& running : running_) {
+        if (running.slot < 0) return true;
+        const RunView slot = ViewRun(running.slot);
+        if (slot.state == RunState::kFinished || IsLost(running, slot)) return true;
+        if (!running.shown && running.started + kShowRunning <= real && slot.pid != 0) return true;
+    }
+    const Instant at = ToUnix(now);
+    for (const Job& job : jobs_)
+        if (job.active && job.next_due && (*job.next_due <= at || (job.when == When::kClock && job.last_due > at)))
+            return true;
+    for (const Waiting& what : waiting_) {
+        if (what.after > now) break;
+        const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), what.job,
+                                            [](const Job& job, int64 wanted) { return job.id < wanted; });
+        const bool known = place != jobs_.end() && place->id == what.job;
+        if ((!known || MayStart(what, *place)) && slot_at_ <= real) return true;
+    }
+    return false;
+}
+
+void Scheduler::Commit() {
+    // The history is the truth that a crash must leave: no run starts before it is on disk.
+    (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                            false);
+    CommitTransactionCommand();
+    const TimestampTz real = GetCurrentTimestamp();
+    const bool ended = !collected_.empty();
+    for (int slot : collected_) FreeRunSlot(slot);
+    collected_.clear();
+    for (const Prepared& run : prepared_) {
+        LetGo(run.slot);
+        running_.push_back(
+            {run.slot, run.what.run, run.what.job, run.what.due, run.what.attempt, real, run.handle, false});
+        started_++;
+    }
+    prepared_.clear();
+    // Nobody tells when a slot for background workers becomes free: soon after one of our runs has ended, or whenever
+    // somebody else's worker ends.
+    if (!no_slot_ || ended) slot_pause_ = 0;
+    slot_pause_ = no_slot_ ? std::clamp(slot_pause_ * 2, kSlotPause, kLongestSlotPause) : 0;
+    slot_at_ = real + slot_pause_;
+}
+
+RoundResult Scheduler::Sum(TimestampTz now) {
+    RoundResult sum = {};
+    const TimestampTz real = GetCurrentTimestamp();
+    const int64 shift = now - real;
+    TimestampTz next = real + kLookAgain;
+    for (const Job& job : jobs_)
+        if (job.active && job.next_due) next = std::min(next, FromUnix(*job.next_due) - shift);
+    for (const Waiting& what : waiting_) {
+        if (what.after > now) {
+            next = std::min(next, what.after - shift);
+            break;
+        }
+        sum.lag_us = std::max(sum.lag_us, now - what.after);
+    }
+    if (slot_at_ > real) next = std::min(next, slot_at_);
+    for (const Running& running : running_)
+        if (!running.shown) next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
+    sum.next_at = std::max(next, real);
+    sum.started = std::exchange(started_, 0);
+    return sum;
+}
+
+RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
+    reload_jobs_ |= jobs_changed;
+    reload_runs_ |= runs_changed;
+    TimestampTz now = Now();
+    if (!HasWork(now)) return Sum(now);
+
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    {
+        const pg::RunAs as(pg::ExtensionOwner());
+        pg::Spi spi;
+        if (reload_jobs_ || !loaded_) {
+            if (!loaded_) AdoptDatabaseName();
+            ReadJobs();
+            LoadJobs();
+        }
+        if (reload_runs_ || !loaded_ || (more_waiting_ && waiting_.empty())) LoadRuns(!loaded_);
+        Collect();
+        Show();
+        now = Now();
+        if (settings::cron_enabled) {
+            Fire(now);
+            StartWaiting(now);
+        }
+    }
+    PopActiveSnapshot();
+    loaded_ = true;
+    reload_jobs_ = reload_runs_ = false;
+    Commit();
+    RoundResult sum = Sum(Now());
+    sum.worked = true;
+    return sum;
+}
+
+void Scheduler::AfterError() {
+    for (const Prepared& run : prepared_) CallOff(run.slot);
+    prepared_.clear();
+    collected_.clear();
+    running_.clear();
+    loaded_ = false;
+}
+
+Scheduler* scheduler;
+
+}  // namespace
+
+bool IsScheduling() { return scheduler != nullptr; }
+
+RoundResult Round(bool jobs_changed, bool runs_changed) {
+    if (scheduler == nullptr) scheduler = new (MemoryContextAllocZero(TopMemoryContext, sizeof(Scheduler))) Scheduler();
+    return scheduler->Round(jobs_changed, runs_changed);
+}
+
+void AfterError() {
+    if (scheduler != nullptr) scheduler->AfterError();
+}
+
+}  // namespace pgqueue::cron

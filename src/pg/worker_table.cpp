@@ -1,0 +1,274 @@
+#include "pgqueue/pg/worker_table.hpp"
+
+#include "pgqueue/pg/memory.hpp"
+
+namespace pgqueue::pg {
+namespace {
+
+constexpr int kBlocks = 64;
+constexpr int kBlockPatience = 5;  // seconds: as long as the server itself waits for others to leave a database
+
+struct Block {
+    Oid database;
+    int pid;  // of the session that blocks it; 0: free
+};
+
+struct Shared {
+    LWLock lock;  // guards everything but the slots' attention
+    Latch* launcher;
+    int launcher_pid;
+    Oid inbox[kInbox];
+    int inbox_count;
+    bool look_at_all;
+    Block blocks[kBlocks];
+    WorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
+};
+
+Shared* shared;
+
+struct AtCommit {
+    uint32 attention;
+    bool launcher;
+    bool look_at_all;
+    TopVector<Oid> databases;
+};
+AtCommit* at_commit;
+bool blocks_are_mine = false;
+
+class Lock {
+public:
+    explicit Lock(LWLockMode mode) { LWLockAcquire(&shared->lock, mode); }
+    ~Lock() { LWLockRelease(&shared->lock); }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+};
+
+bool IsAlive(const WorkerSlot& slot) {
+    return slot.state == WorkerState::kStarting || slot.state == WorkerState::kRunning;
+}
+
+WorkerSlot* SlotOf(Oid database) {
+    for (int i = 0; i < WorkerSlots(); i++)
+        if (shared->slots[i].database == database && IsAlive(shared->slots[i])) return &shared->slots[i];
+    return nullptr;
+}
+
+bool IsBlocked(Oid database) {
+    return std::any_of(std::begin(shared->blocks), std::end(shared->blocks),
+                       [=](const Block& block) { return block.pid != 0 && block.database == database; });
+}
+
+void SignalWorker(const WorkerSlot& slot) {
+    if (slot.state == WorkerState::kRunning) kill(slot.pid, SIGTERM);
+}
+
+void OnTransactionEnd(XactEvent event, void*) {
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
+    // Nothing is told at PREPARE: COMMIT PREPARED wakes the worker for everything.
+    if (event == XACT_EVENT_COMMIT) {
+        if (at_commit->attention != 0) WakeWorker(MyDatabaseId, at_commit->attention);
+        for (Oid database : at_commit->databases) TellLauncher(database);
+    }
+    at_commit->attention = 0;
+    at_commit->databases.clear();
+}
+
+void Unblock(Oid database) {
+    {
+        Lock lock(LW_EXCLUSIVE);
+        for (Block& block : shared->blocks)
+            if (block.pid == MyProcPid && (database == InvalidOid || block.database == database)) block.pid = 0;
+    }
+    TellLauncher(database);
+}
+
+void OnExit(int, Datum) { Unblock(InvalidOid); }
+
+}  // namespace
+
+Size WorkerTableShmemSize() {
+    return add_size(offsetof(Shared, slots), mul_size(sizeof(WorkerSlot), max_worker_processes));
+}
+
+void WorkerTableShmemInit() {
+    bool found = false;
+    shared = static_cast<Shared*>(ShmemInitStruct("pgqueue workers", WorkerTableShmemSize(), &found));
+    const int tranche = [] {
+        static int id = LWLockNewTrancheId();
+        return id;
+    }();
+    LWLockRegisterTranche(tranche, "pgqueue workers");
+    if (found) return;
+    memset(shared, 0, WorkerTableShmemSize());
+    LWLockInitialize(&shared->lock, tranche);
+    for (int i = 0; i < WorkerSlots(); i++) pg_atomic_init_u32(&shared->slots[i].attention, 0);
+}
+
+void InitWorkerTable() {
+    at_commit = new (MemoryContextAllocZero(TopMemoryContext, sizeof(AtCommit))) AtCommit();
+    RegisterXactCallback(OnTransactionEnd, nullptr);
+}
+
+int WorkerSlots() { return max_worker_processes; }
+LWLock* WorkerTableLock() { return &shared->lock; }
+WorkerSlot* SlotAt(int slot) { return &shared->slots[slot]; }
+
+void WakeWorker(Oid database, uint32 attention) {
+    Lock lock(LW_SHARED);
+    WorkerSlot* slot = SlotOf(database);
+    if (slot == nullptr) return;
+    pg_atomic_fetch_or_u32(&slot->attention, attention);
+    if (slot->latch != nullptr) SetLatch(slot->latch);
+}
+
+void TellLauncher(Oid database) {
+    Lock lock(LW_EXCLUSIVE);
+    if (database == InvalidOid || shared->inbox_count == kInbox)
+        shared->look_at_all = true;
+    else
+        shared->inbox[shared->inbox_count++] = database;
+    if (shared->launcher != nullptr) SetLatch(shared->launcher);
+}
+
+void WakeWorkerAtCommit(uint32 attention) { at_commit->attention |= attention; }
+
+void TellLauncherAtCommit(Oid database) {
+    if (std::find(at_commit->databases.begin(), at_commit->databases.end(), database) == at_commit->databases.end())
+        at_commit->databases.push_back(database);
+}
+
+void BlockDatabase(Oid database) {
+    if (!blocks_are_mine) before_shmem_exit(OnExit, 0);
+    blocks_are_mine = true;
+    {
+        Lock lock(LW_EXCLUSIVE);
+        for (Block& block : shared->blocks)
+            if (block.pid == 0) {
+                block = {database, MyProcPid};
+                break;
+            }
+        const WorkerSlot* slot = SlotOf(database);
+        if (slot != nullptr) SignalWorker(*slot);
+    }
+    const TimestampTz deadline = GetCurrentTimestamp() + kBlockPatience * USECS_PER_SEC;
+    while (GetCurrentTimestamp() < deadline) {
+        {
+            Lock lock(LW_SHARED);
+            if (SlotOf(database) == nullptr) return;
+        }
+        CHECK_FOR_INTERRUPTS();
+        // Its going sets no latch of ours.
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5, PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+    }
+}
+
+void UnblockDatabase(Oid database) { Unblock(database); }
+
+void BecomeLauncher() {
+    Lock lock(LW_EXCLUSIVE);
+    shared->launcher = MyLatch;
+    shared->launcher_pid = MyProcPid;
+    shared->look_at_all = true;
+    before_shmem_exit(
+        [](int, Datum) {
+            Lock lock(LW_EXCLUSIVE);
+            if (shared->launcher_pid == MyProcPid) shared->launcher = nullptr;
+        },
+        0);
+}
+
+bool TakeInbox(Oid* databases, int* count) {
+    Lock lock(LW_EXCLUSIVE);
+    std::copy_n(shared->inbox, shared->inbox_count, databases);
+    *count = shared->inbox_count;
+    shared->inbox_count = 0;
+    return std::exchange(shared->look_at_all, false);
+}
+
+SlotView ViewSlot(int slot) {
+    Lock lock(LW_SHARED);
+    const WorkerSlot& s = shared->slots[slot];
+    return {s.database, s.state, s.generation, s.verdict, s.given_at};
+}
+
+int GiveSlot(Oid database, uint32* generation) {
+    Lock lock(LW_EXCLUSIVE);
+    if (IsBlocked(database) || SlotOf(database) != nullptr) return -1;
+    // The one that it had before, where its errors are still to be seen.
+    int place = -1;
+    for (int i = 0; i < WorkerSlots(); i++) {
+        if (shared->slots[i].state != WorkerState::kFree) continue;
+        if (place < 0 || shared->slots[i].database == database) place = i;
+    }
+    if (place < 0) return -1;
+    WorkerSlot& slot = shared->slots[place];
+    if (slot.database != database) slot.report = {};
+    slot.database = database;
+    slot.state = WorkerState::kStarting;
+    slot.generation++;
+    slot.verdict = Verdict::kFailed;
+    slot.pid = 0;
+    slot.latch = nullptr;
+    slot.given_at = GetCurrentTimestamp();
+    *generation = slot.generation;
+    return place;
+}
+
+void FreeSlot(int slot) {
+    Lock lock(LW_EXCLUSIVE);
+    shared->slots[slot].state = WorkerState::kFree;
+    shared->slots[slot].generation++;
+}
+
+void StopWorker(int slot) {
+    Lock lock(LW_SHARED);
+    SignalWorker(shared->slots[slot]);
+}
+
+bool ClaimSlot(int slot, uint32 generation, Oid* database) {
+    Lock lock(LW_EXCLUSIVE);
+    WorkerSlot& s = shared->slots[slot];
+    if (s.state != WorkerState::kStarting || s.generation != generation || IsBlocked(s.database)) {
+        if (s.state == WorkerState::kStarting && s.generation == generation) {
+            s.state = WorkerState::kExited;
+            s.verdict = Verdict::kStopped;
+        }
+        return false;
+    }
+    s.state = WorkerState::kRunning;
+    s.pid = MyProcPid;
+    s.latch = MyLatch;
+    pg_atomic_write_u32(&s.attention, 0);
+    const WorkerReport before = s.report;
+    s.report = {};
+    s.report.started_at = GetCurrentTimestamp();
+    s.report.errors = before.errors;
+    s.report.last_error_at = before.last_error_at;
+    memcpy(s.report.last_error, before.last_error, kReportBytes);
+    *database = s.database;
+    return true;
+}
+
+void LeaveSlot(int slot, Verdict verdict) {
+    Lock lock(LW_EXCLUSIVE);
+    WorkerSlot& s = shared->slots[slot];
+    s.state = WorkerState::kExited;
+    s.verdict = verdict;
+    s.latch = nullptr;
+    if (shared->launcher != nullptr) SetLatch(shared->launcher);
+}
+
+uint32 TakeAttention(int slot) { return pg_atomic_exchange_u32(&shared->slots[slot].attention, 0); }
+
+bool ReadSlot(int slot, Oid* database, int* pid, WorkerReport* report) {
+    Lock lock(LW_SHARED);
+    const WorkerSlot& s = shared->slots[slot];
+    if (s.state != WorkerState::kRunning) return false;
+    *database = s.database;
+    *pid = s.pid;
+    *report = s.report;
+    return true;
+}
+
+}  // namespace pgqueue::pg

@@ -1,0 +1,50 @@
+// The functions of the schema `pgqueue`: the background workers.
+#include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/worker_table.hpp"
+#include "pgqueue/sql/result_set.hpp"
+
+using namespace pgqueue;
+using namespace pgqueue::sql;
+
+PGQUEUE_FUNCTION(pgqueue_worker_reports) {
+    constexpr int kColumns = 14;
+    ResultSet result(fcinfo, kColumns);
+    for (int i = 0; i < pg::WorkerSlots(); i++) {
+        Oid database = InvalidOid;
+        int pid = 0;
+        pg::WorkerReport report;
+        if (!pg::ReadSlot(i, &database, &pid, &report)) continue;
+        std::array<bool, kColumns> nulls = {};
+        std::array<Datum, kColumns> row = {};
+        int column = 0;
+        const auto add = [&](Datum value, bool null = false) {
+            nulls[column] = null;
+            row[column++] = value;
+        };
+        const auto add_time = [&](TimestampTz at) { add(TimestampTzGetDatum(at), at == 0); };
+        const auto add_seconds = [&](int64 us) { add(Float8GetDatum(static_cast<double>(us) / USECS_PER_SEC)); };
+        add(ObjectIdGetDatum(database));
+        add(Int32GetDatum(pid));
+        add(CStringGetTextDatum(report.state));
+        add_time(report.started_at);
+        add_time(report.last_round_at);
+        add_seconds(report.last_round_us);
+        add(Int64GetDatum(report.rounds));
+        add_time(report.next_round_at);
+        add_seconds(report.lag_us);
+        add(Int64GetDatum(report.purged));
+        add(Int64GetDatum(report.runs_started));
+        add(Int64GetDatum(report.errors));
+        add_time(report.last_error_at);
+        add(CStringGetTextDatum(report.last_error), report.last_error[0] == '\0');
+        result.Add(row.data(), nulls.data());
+    }
+    return 0;
+}
+
+PGQUEUE_FUNCTION(pgqueue_wake) {
+    pg::WakeWorkerAtCommit(pg::kJobsChanged | pg::kRunsChanged | pg::kLookAround);
+    pg::TellLauncherAtCommit(MyDatabaseId);
+    PG_RETURN_VOID();
+}

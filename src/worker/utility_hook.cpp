@@ -1,0 +1,131 @@
+#include "pgqueue/worker/utility_hook.hpp"
+
+#include "pgqueue/pg/compat.hpp"
+#include "pgqueue/pg/worker_table.hpp"
+
+namespace pgqueue::worker {
+namespace {
+
+ProcessUtility_hook_type previous_hook;
+
+bool MayCreateDatabases() {
+    if (superuser()) return true;
+    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+    const bool may = HeapTupleIsValid(tuple) && reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcreatedb;
+    if (HeapTupleIsValid(tuple)) ReleaseSysCache(tuple);
+    return may;
+}
+
+// Databases that a command wants for itself, if the role may do that: nobody else may send workers away.
+Oid OwnDatabase(const char* name) {
+    const Oid database = get_database_oid(name, true);
+    return OidIsValid(database) && compat::OwnsDatabase(database, GetUserId()) ? database : InvalidOid;
+}
+
+Oid Template(const CreatedbStmt* statement) {
+    const char* name = "template1";
+    ListCell* cell = nullptr;
+    foreach (cell, statement->options) {
+        auto* option = static_cast<DefElem*>(lfirst(cell));
+        if (strcmp(option->defname, "template") == 0 && option->arg != nullptr) name = defGetString(option);
+    }
+    return MayCreateDatabases() ? get_database_oid(name, true) : InvalidOid;
+}
+
+Oid WantedAlone(Node* statement) {
+    switch (nodeTag(statement)) {
+        case T_DropdbStmt:
+            return OwnDatabase(reinterpret_cast<DropdbStmt*>(statement)->dbname);
+        case T_CreatedbStmt:
+            return Template(reinterpret_cast<CreatedbStmt*>(statement));
+        case T_RenameStmt: {
+            const auto* rename = reinterpret_cast<RenameStmt*>(statement);
+            return rename->renameType == OBJECT_DATABASE ? OwnDatabase(rename->subname) : InvalidOid;
+        }
+        case T_AlterDatabaseStmt: {
+            const auto* alter = reinterpret_cast<AlterDatabaseStmt*>(statement);
+            ListCell* cell = nullptr;
+            foreach (cell, alter->options)
+                if (strcmp(static_cast<DefElem*>(lfirst(cell))->defname, "tablespace") == 0)
+                    return OwnDatabase(alter->dbname);
+            return InvalidOid;
+        }
+        default:
+            return InvalidOid;
+    }
+}
+
+// What the workers should look at once the command has been committed.
+void TellAfter(Node* statement) {
+    switch (nodeTag(statement)) {
+        case T_CreatedbStmt:
+            pg::TellLauncherAtCommit(get_database_oid(reinterpret_cast<CreatedbStmt*>(statement)->dbname, true));
+            break;
+        case T_DropStmt:
+            if (reinterpret_cast<DropStmt*>(statement)->removeType == OBJECT_EXTENSION)
+                pg::WakeWorkerAtCommit(pg::kLookAround);
+            break;
+        case T_AlterExtensionStmt:
+            pg::WakeWorkerAtCommit(pg::kLookAround | pg::kJobsChanged | pg::kRunsChanged);
+            break;
+        case T_AlterDatabaseSetStmt:
+        case T_AlterRoleSetStmt:
+            pg::WakeWorkerAtCommit(pg::kStartAgain);
+            break;
+        case T_AlterDatabaseStmt:  // ALLOW_CONNECTIONS
+            pg::TellLauncherAtCommit(InvalidOid);
+            break;
+        case T_TransactionStmt:
+            // Callbacks don't say what a prepared transaction had changed.
+            if (reinterpret_cast<TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED) {
+                pg::WakeWorker(MyDatabaseId, pg::kJobsChanged | pg::kRunsChanged | pg::kLookAround);
+                pg::TellLauncher(MyDatabaseId);
+            }
+            break;
+        default:
+            break;
+    }
+}
+
+// With no worker in the database until the command is over, whatever becomes of it.
+template <class Next>
+[[gnu::noinline]] void RunAlone(Oid database, Next next) {
+    PG_TRY();
+    {
+        pg::BlockDatabase(database);
+        next();
+    }
+    PG_CATCH();
+    {
+        pg::UnblockDatabase(database);
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    pg::UnblockDatabase(database);
+}
+
+void Hook(PlannedStmt* planned, const char* query, bool read_only_tree, ProcessUtilityContext context,
+          ParamListInfo params, QueryEnvironment* environment, DestReceiver* receiver, QueryCompletion* completion) {
+    Node* statement = planned->utilityStmt;
+    const auto next = [&] {
+        (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(planned, query, read_only_tree, context,
+                                                                             params, environment, receiver, completion);
+    };
+    // In a failed transaction no catalog may be looked at, nor will anything but its end be done.
+    const bool looks = !IsAbortedTransactionBlockState() && IsTransactionState();
+    const Oid alone = looks ? WantedAlone(statement) : InvalidOid;
+    if (OidIsValid(alone))
+        RunAlone(alone, next);
+    else
+        next();
+    if (looks) TellAfter(statement);
+}
+
+}  // namespace
+
+void InstallUtilityHook() {
+    previous_hook = ProcessUtility_hook;
+    ProcessUtility_hook = Hook;
+}
+
+}  // namespace pgqueue::worker
