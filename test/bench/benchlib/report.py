@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
+from . import cron as jobs
 from . import kv as keys
 from .contestants import BARE, LABELS
 from .load import MESSAGE
@@ -22,6 +23,7 @@ class Results:
     latency: object = None
     restart: list = field(default_factory=list)
     kv: keys.Found = field(default_factory=keys.Found)
+    cron: jobs.Found = field(default_factory=jobs.Found)
     failed: list = field(default_factory=list)      # (workload, contestant, why)
 
 
@@ -177,6 +179,22 @@ def redis(paper, results):
                   + (f"{ours:>12,.0f}{percent(ours / rate):>10}" if ours else ""))
 
 
+def scheduled(paper, found):
+    """Jobs: how late their runs start, and what a worker costs that has nothing to do."""
+    if found.late:
+        paper.add()
+        paper.add(f"{'jobs: how late runs start, ms':<40}{'runs':>8}{'wanted':>8}{'twice':>8}{'median':>10}{'99 %':>10}"
+                  f"{'last':>10}", "1")
+        for one in found.late:
+            paper.add(f"  {f'{one.what}, {one.who}':<38}{one.runs:>8,}{one.wanted:>8,}{one.twice:>8,}"
+                      f"{one.median * 1000:>10,.1f}{one.p99 * 1000:>10,.1f}{one.last * 1000:>10,.1f}")
+    if found.idle:
+        paper.add()
+        paper.add(f"{'jobs, none due: in a minute':<40}{'CPU, ms':>10}{'wake-ups':>10}", "1")
+        for one in found.idle:
+            paper.add(f"  {one.who:<38}{one.cpu_ms:>10,.1f}{one.wakes:>10,.0f}")
+
+
 def summary(results):
     paper = Paper()
     paper.add(f"pgqueue benchmark: {headline(results)}", "1")
@@ -189,6 +207,7 @@ def summary(results):
     restart(paper, results.restart)
     hot_keys(paper, results.kv)
     redis(paper, results)
+    scheduled(paper, results.cron)
     paper.add()
     paper.add(f"{'target':<58}{'needed':<40}{'figure':>14}", "1")
     for t in targets(results):
@@ -253,5 +272,12 @@ def write_files(results, folder):
                   [*(("horizon", what, " ".join(map(str, run))) for what, *run in results.kv.horizon),
                    *(("purge", what, str(run)) for what, run in results.kv.purge.items()),
                    *(("redis", what, " ".join(map(str, run))) for what, *run in results.kv.redis)])
+    if results.cron.late or results.cron.idle:
+        write_csv(to("jobs.csv"), ("workload", "contestant", "wanted", "runs", "twice", "median_ms", "p99_ms", "last_ms",
+                                   "idle_cpu_ms_a_minute", "idle_wakes_a_minute"),
+                  [*((o.what, o.who, o.wanted, o.runs, o.twice, f"{o.median * 1000:.3f}", f"{o.p99 * 1000:.3f}",
+                      f"{o.last * 1000:.3f}", "", "") for o in results.cron.late),
+                   *(("cron-idle", o.who, "", "", "", "", "", "", f"{o.cpu_ms:.3f}", f"{o.wakes:.1f}")
+                     for o in results.cron.idle)])
     with open(to("summary.txt"), "w", encoding="utf-8") as f:
         f.write(summary(results).plain())

@@ -82,8 +82,8 @@ class Session:
 
 
 class Server:
-    def __init__(self, preload):
-        self.settings = dict(SETTINGS)
+    def __init__(self, preload, extra=None):
+        self.settings = SETTINGS | (extra or {})
         if preload:
             self.settings["shared_preload_libraries"] = preload
         self.dir = tempfile.mkdtemp(prefix="pgqueue-bench-")
@@ -108,11 +108,16 @@ class Server:
             self.prefix = ["runuser", "-u", "postgres", "--"]
         self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
                   "--encoding=UTF8", "--locale=C")
+        for name, value in self.settings.items():
+            self.set(name, value)
+        self.set("unix_socket_directories", self.dir)
+        self.set("port", str(self.port))
+
+    def set(self, name, value):
+        """Before the server starts."""
+        quoted = value if value.startswith("'") else f"'{value}'"
         with open(os.path.join(self.data, "postgresql.auto.conf"), "a", encoding="ascii") as f:
-            for name, value in self.settings.items():
-                quoted = value if value.startswith("'") else f"'{value}'"
-                f.write(f"{name} = {quoted}\n")
-            f.write(f"unix_socket_directories = '{self.dir}'\nport = {self.port}\n")
+            f.write(f"{name} = {quoted}\n")
 
     def _run(self, program, *args):
         done = subprocess.run([*self.prefix, tool(program), *args], cwd="/",

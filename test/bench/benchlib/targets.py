@@ -106,7 +106,32 @@ def targets(results):
     label = f"{first[0].waiting / 1e6:g}" if first else "10"
     found.append(below(f"first read after a restart, {label} million waiting", "under 50 ms",
                        first[0].first if first else None, 50, lambda v: f"{v:.1f} ms"))
-    return found + key_targets(ratio, results.kv)
+    return found + key_targets(ratio, results.kv) + job_targets(results.cron)
+
+
+def job_targets(cron):
+    """Each due time is run once, and at least as soon as pg_cron would."""
+    def late(what, who):
+        return next((one for one in cron.late if (one.what, one.who) == (what, who)), None)
+
+    found = []
+    for what, title in (("cron-second", "1,000 jobs due in one second"),
+                        ("cron-beat", "200 jobs every second for a minute")):
+        one = late(what, "pgqueue")
+        found.append(judge(title, "each run once", one and one.runs - one.twice,
+                           lambda v, o=one: v == o.wanted and not o.twice, lambda v: f"{v:,} once"))
+    rivals = {one.who for one in cron.late} - {"pgqueue"}
+    for what, title in (("cron-minute-1", "a job at the full minute: start late"),
+                        ("cron-minute", "1,000 jobs at the full minute: start late")):
+        one = late(what, "pgqueue")
+        best = min((late(what, who).median for who in rivals if late(what, who)), default=None)
+        found.append(judge(title, "no later than pg_cron, median", one and best and one.median / best,
+                           lambda v: v <= 1, lambda v: f"{v:.2f} x"))
+    idle = {one.who: one.cpu_ms for one in cron.idle}
+    best = min((ms for who, ms in idle.items() if who != "pgqueue"), default=None)
+    found.append(judge("CPU of a worker with nothing due", "less than pg_cron",
+                       best and idle.get("pgqueue", 0) / best, lambda v: v < 1, percent))
+    return found
 
 
 def key_targets(ratio, kv):
