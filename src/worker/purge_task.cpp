@@ -9,6 +9,9 @@
 namespace pgqueue::worker {
 namespace {
 
+constexpr int64 kLongestPause = 60 * USECS_PER_SEC;  // where nothing has expired for a while
+
+int64 pause;  // until the next round
 // The store at which the last call stopped, so that a large one doesn't keep the others from their turn.
 char stopped_at[NAMEDATALEN];
 
@@ -52,8 +55,11 @@ PurgeResult PurgeSome() {
     PopActiveSnapshot();
     CommitTransactionCommand();
     const TimestampTz end = GetCurrentTimestamp();
-    if (pages > 0) stopped_at[0] = '\0';
-    return {purged, end + (pages > 0 ? settings::purge_interval * int64{1000} : end - begin)};
+    if (pages <= 0) return {purged, end + (end - begin)};
+    stopped_at[0] = '\0';
+    const int64 interval = settings::purge_interval * int64{1000};
+    pause = purged > 0 ? interval : std::clamp(pause * 2, interval, std::max(interval, kLongestPause));
+    return {purged, end + pause};
 }
 
 }  // namespace pgqueue::worker

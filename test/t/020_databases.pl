@@ -48,15 +48,15 @@ for my $database ('a', 'b') {
 $_->quit for $in_a, $in_b;
 
 # Databases that are renamed, moved and dropped.
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname IN ('a', 'b')"), 'nobody is connected');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname IN ('a', 'b') AND backend_type = 'client backend'"), 'nobody is connected');
 sql($node, 'ALTER DATABASE b RENAME TO c');
 is(sql($node, "SELECT queue.send('q', '\"c\"') > 1; SELECT message FROM queue.read('q')", 'c'), "t\n\"c\"", 'a renamed one works');
 my $space = PostgreSQL::Test::Utils::tempdir();
 sql($node, "CREATE TABLESPACE other LOCATION '$space'");
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'c'"), 'nobody is connected');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'c' AND backend_type = 'client backend'"), 'nobody is connected');
 sql($node, 'ALTER DATABASE c SET TABLESPACE other');
 is(sql($node, "SELECT queue.send('q', '\"moved\"') > 1; SELECT message FROM queue.read('q')", 'c'), "t\n\"moved\"", 'a moved one too');
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'c'"), 'nobody is connected');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'c' AND backend_type = 'client backend'"), 'nobody is connected');
 sql($node, 'DROP DATABASE c');
 is(sql($node, "SELECT queue.send('q', '\"still\"') > 1; SELECT message FROM queue.read('q')", 'a'), "t\n\"still\"", 'and the first goes on');
 

@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = queue_node('kv_dump');
 my $dir = $node->basedir;
-sql($node, 'CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE dumper LOGIN; GRANT pg_read_all_data TO dumper');
+sql($node, 'CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE dumper LOGIN BYPASSRLS; GRANT pg_read_all_data TO dumper');
 sql($node, 'CREATE DATABASE src');
 sql($node, 'GRANT CREATE ON DATABASE src TO alice');
 create_extension($node, 'src');

@@ -26,7 +26,8 @@ sub queue_node {
         extra => [ '--encoding=UTF8', '--locale=C', @{ $options{init} // [] } ],
         allows_streaming => $options{streaming} // 0);
     configure($node, "shared_buffers = 32MB\nmax_connections = 40\nautovacuum = off");
-    configure($node, "shared_preload_libraries = 'pgqueue'") if $options{preload} // 1;
+    # Expired entries stay until a test purges them, or turns this on.
+    configure($node, "shared_preload_libraries = 'pgqueue'\npgqueue.purge_interval = 0") if $options{preload} // 1;
     configure($node, $options{conf}) if $options{conf};
     if ($options{start} // 1) {
         $node->start;
