@@ -55,6 +55,23 @@ Oid WantedAlone(Node* statement) {
     }
 }
 
+// pg_cron has its things in the same schema. A plain "already exists" would not say what to do about its jobs.
+void CheckBesidePgCron(const CreateExtensionStmt* statement) {
+    if (strcmp(statement->extname, "pgqueue") != 0 || OidIsValid(get_extension_oid("pgqueue", true))) return;
+    if (!OidIsValid(get_namespace_oid("cron", true))) return;
+    const bool pg_cron = OidIsValid(get_extension_oid("pg_cron", true));
+    ereport(ERROR,
+            (errcode(ERRCODE_DUPLICATE_SCHEMA),
+             pg_cron ? errmsg("the schema \"cron\" belongs to the extension \"pg_cron\" in this database")
+                     : errmsg("schema \"cron\" already exists"),
+             errdetail("pgqueue keeps its jobs in a schema of that name."),
+             pg_cron ? errhint("To move over: CREATE TABLE old_jobs AS SELECT * FROM cron.job; DROP EXTENSION pg_cron; "
+                               "CREATE EXTENSION pgqueue; INSERT INTO cron.job (jobname, schedule, command, database, "
+                               "username, active) SELECT jobname, schedule, command, database, username, active FROM "
+                               "old_jobs; or keep them in different databases.")
+                     : errhint("Rename or drop that schema first.")));
+}
+
 // What the workers should look at once the command has been committed.
 void TellAfter(Node* statement) {
     switch (nodeTag(statement)) {
@@ -113,6 +130,8 @@ void Hook(PlannedStmt* planned, const char* query, bool read_only_tree, ProcessU
     };
     // In a failed transaction no catalog may be looked at, nor will anything but its end be done.
     const bool looks = !IsAbortedTransactionBlockState() && IsTransactionState();
+    if (looks && IsA(statement, CreateExtensionStmt))
+        CheckBesidePgCron(reinterpret_cast<CreateExtensionStmt*>(statement));
     const Oid alone = looks ? WantedAlone(statement) : InvalidOid;
     if (OidIsValid(alone))
         RunAlone(alone, next);
