@@ -155,10 +155,11 @@ endif
 ifneq ($(origin PG_CONFIG),file)
 export PG_CONFIG
 endif
-export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS
+export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES
 
-CHECKS = check-regress check-isolation check-tap check-unit check-examples check-torture
-.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-roots demo stop test checked test-all torture bench lint \
+CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-torture
+.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-differential deps-roots demo stop test checked \
+	test-all torture fuzz bench lint \
 	$(CHECKS)
 
 help:
@@ -168,10 +169,11 @@ help:
 #: make deps       install the Debian packages that are missing
 #: make demo       a server of its own, real messages through it; make stop ends it
 #: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
-#:                 check-unit, check-examples and check-torture
+#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples and check-torture
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
+#: make fuzz       a long run of the fuzzers, SECONDS=600
 #: make bench      measure beside other queues, ARGS=--quick
 #: make lint       the gates: warnings, format, clang-tidy, symbols
 deps:
@@ -183,7 +185,12 @@ deps-examples: deps
 demo test: deps
 	@test/run/$@
 
+deps-differential: deps
+	@test/run/deps differential
+
 test test-all check-examples: deps-examples
+
+test test-all check-differential: deps-differential
 
 stop:
 	@test/run/stop
@@ -193,6 +200,9 @@ $(CHECKS): check-%: deps
 
 torture: deps
 	@TORTURE_SECONDS=$(or $(SECONDS),600) test/run/torture
+
+fuzz: deps
+	@FUZZ_SECONDS=$(or $(SECONDS),600) test/run/fuzz
 
 checked: deps
 	@test/run/checked
@@ -227,8 +237,20 @@ build/obj/%.o: %.cpp
 
 -include $(wildcard build/obj/test/*/*.d)
 
-build/unit/%: test/unit/%.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/unit/*.hpp)
+build/unit/%: test/unit/%.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/unit/*.hpp test/support/*.hpp)
 	@mkdir -p $(@D)
 	$(CXX) $(CLIENT_CXXFLAGS) -o $@ $(filter %.cpp,$^)
+
+build/differential: test/differential/driver.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/support/*.hpp)
+	@mkdir -p $(@D)
+	$(CXX) $(CLIENT_CXXFLAGS) -o $@ $(filter %.cpp,$^)
+
+# With clang, whose libFuzzer brings the main function.
+FUZZ_CXX = clang++
+FUZZ_FLAGS = $(STD) -O1 -g $(WARN) -Iinclude -Itest -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+
+build/fuzz/%: test/fuzz/%.cpp $(UNIT_SRCS) $(wildcard include/pgqueue/*/*.hpp test/support/*.hpp)
+	@mkdir -p $(@D)
+	$(FUZZ_CXX) $(FUZZ_FLAGS) -o $@ $(filter %.cpp,$^)
 
 FORCE:

@@ -1,5 +1,6 @@
 // NextAfter beside a daemon that looks at its clock every minute (or second), on schedules, zones and moments picked at
-// random, most of them near a change of the clock. SEED and SECONDS in the environment change what is tried.
+// random, most of them near a change of the clock. ORACLE_SEED and ORACLE_SECONDS in the environment change what
+// is tried.
 #include <algorithm>
 #include <memory>
 
@@ -125,9 +126,9 @@ std::int64_t FromEnvironment(const char* name, std::int64_t otherwise) {
 }  // namespace
 
 int main() {
-    const std::int64_t seed = FromEnvironment("SEED", 20240603);
-    const double seconds = static_cast<double>(FromEnvironment("SECONDS", 10));
-    std::printf("# SEED=%lld\n", static_cast<long long>(seed));
+    const std::int64_t seed = FromEnvironment("ORACLE_SEED", 20240603);
+    const double seconds = static_cast<double>(FromEnvironment("ORACLE_SECONDS", 10));
+    std::printf("# ORACLE_SEED=%lld\n", static_cast<long long>(seed));
     const char* const names[] = {"UTC",
                                  "Europe/Berlin",
                                  "Europe/Dublin",
