@@ -107,6 +107,10 @@ void Rules() {
 void Pauses() {
     Expect("* * * * *", kNone, "2024-06-01 00:00:00", "2024-06-01 10:00:30",
            "run 10:00:00; skip 599 00:01:00-09:59:00; last 10:00:00; next 10:01:00", "ten hours");
+    const Plan full = MakePlan(Parsed("* * * * *"), kUtc, kAll, At("2024-06-01 06:00:00"), At("2024-06-01 12:02:00"));
+    unit::Ok(full.count == 100 && full.due[0] == At("2024-06-01 10:23:00") && full.due[99] == full.last_due,
+             "as many runs as a plan holds");
+    unit::Ok(full.skipped == 262 && full.last_skipped == At("2024-06-01 10:22:00"), "and the last one before them");
     Expect("* * * * *", kNone, "2020-06-01 00:00:00", "2024-06-01 10:00:30",
            "run 10:00:00; skip 9999+ 2020-06-01 00:01:00-09:59:00; last 10:00:00; next 10:01:00", "four years");
     Expect("@every 1s", {CatchUp::kAll, 2, 0}, "1970-01-01 00:00:00", "2024-06-01 00:00:10",

@@ -88,7 +88,7 @@ private:
         const int a = Pick(low, high);
         const int b = Pick(a, high);
         const int step = Pick(1, rng_.Chance(0.5) ? 4 : high);
-        const std::string from = Name(a, names);
+        std::string from = Name(a, names);
         switch (Pick(0, 4)) {
             case 0:
                 for (int value = low; value <= high; value += step) values->insert(value);
@@ -123,7 +123,7 @@ private:
             return n == 0 ? "lw" : std::to_string(n) + "W";
         }
         std::set<int> values;
-        const std::string text = Numbers(1, 31, {}, &values);
+        std::string text = Numbers(1, 31, {}, &values);
         days.push_back([values](const std::tm& clock) { return values.contains(clock.tm_mday); });
         return text;
     }
