@@ -83,33 +83,36 @@ void CheckSchedule(const Row& row) {
         if (TIMESTAMP_NOT_FINITE(at)) Invalid("run_at must be a finite time", "Name a time.");
         return;
     }
-    (void)ParseSchedule(schedule, row.Text(kCommand));
-}
-
-// A role, database or time zone that isn't there: an error, but a superuser may bring such rows along, as a restore
-// does. Their runs fail until it is there.
-void CheckWhoAndWhere(const Row& row) {
-    const char* role = row.Text(kUsername);
-    const char* database = row.Text(kDatabase);
-    const char* zone = row.Text(kTimezone);
-    const bool lenient = superuser();
-    if (!lenient || (OidIsValid(get_role_oid(role, true)) && OidIsValid(get_database_oid(database, true)))) {
-        if (!lenient) CheckRole(role);
-        if (!lenient) CheckDatabase(database, role);
-    } else {
-        ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                          errmsg("role \"%s\" or database \"%s\" does not exist", role, database),
-                          errdetail("The job's runs will fail until they do.")));
-    }
-    if (zone != nullptr && FindZone(zone) == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized time zone: \"%s\"", zone),
-                        errhint("The names are in the view pg_timezone_names.")));
+    (void)ParseSchedule(schedule, row.Text(kCommand), row.Text(kJobName));
 }
 
 bool Differs(const Row& a, const Row& b, Column column) {
     const char* x = a.Text(column);
     const char* y = b.Text(column);
     return x == nullptr || y == nullptr ? x != y : strcmp(x, y) != 0;
+}
+
+// A role or database that isn't there: an error, but a superuser may bring such rows along, as a restore does. Their
+// runs fail until it is there. A job that stays with both may be changed, and so switched off, whatever became of them.
+void CheckWhoAndWhere(const Row& row, bool moves) {
+    const char* role = row.Text(kUsername);
+    const char* database = row.Text(kDatabase);
+    if (!superuser()) {
+        CheckMember(role);
+        if (!moves) return;
+        CheckRole(role);
+        CheckDatabase(database, role);
+    } else if (moves && !(OidIsValid(get_role_oid(role, true)) && OidIsValid(get_database_oid(database, true)))) {
+        ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                          errmsg("role \"%s\" or database \"%s\" does not exist", role, database),
+                          errdetail("The job's runs will fail until they do.")));
+    }
+}
+
+void CheckZone(const char* zone) {
+    if (zone != nullptr && FindZone(zone) == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized time zone: \"%s\"", zone),
+                        errhint("The names are in the view pg_timezone_names.")));
 }
 
 // A schedule counts from when it was set: a change is never retroactive.
@@ -168,7 +171,9 @@ PGQUEUE_FUNCTION(pgqueue_cron_check_job) {
             ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                             errmsg("retries must be 0 to " INT64_FORMAT, kMaxRetries)));
     }
-    CheckWhoAndWhere(row);
+    const Row old(shape, data->tg_trigtuple);  // of an update
+    CheckWhoAndWhere(row, !update || Differs(row, old, kUsername) || Differs(row, old, kDatabase));
+    CheckZone(row.Text(kTimezone));
 
     pg::SmallVector<int, 4> columns;
     pg::SmallVector<Datum, 4> values;
@@ -180,8 +185,7 @@ PGQUEUE_FUNCTION(pgqueue_cron_check_job) {
     };
     const char* here = get_database_name(MyDatabaseId);
     set(kIsLocal, BoolGetDatum(here != nullptr && strcmp(here, row.Text(kDatabase)) == 0));
-    if (update ? IsNewSchedule(row, Row(shape, data->tg_trigtuple)) : row.IsNull(kCountsFrom))
-        set(kCountsFrom, TimestampTzGetDatum(Now()));
+    if (update ? IsNewSchedule(row, old) : row.IsNull(kCountsFrom)) set(kCountsFrom, TimestampTzGetDatum(Now()));
     if (strcmp(row.Text(kSchedule), kOnceText) != 0 && !row.IsNull(kRunAt)) set(kRunAt, Datum{0}, true);
     tuple = heap_modify_tuple_by_cols(tuple, shape, static_cast<int>(columns.size()), columns.data(), values.data(),
                                       nulls.data());

@@ -133,11 +133,13 @@ std::optional<CatchUp> CatchUpOf(const char* word) {
     return std::nullopt;
 }
 
-Schedule ParseSchedule(const char* text, const char* neighbour) {
+Schedule ParseSchedule(const char* text, const char* command, const char* name) {
     Schedule schedule;
     ParseError error;
     if (Parse(text, &schedule, &error)) return schedule;
-    const bool swapped = neighbour != nullptr && !LooksLikeSchedule(text) && LooksLikeSchedule(neighbour);
+    const auto swapped_with = [&](const char* other) {
+        return other != nullptr && !LooksLikeSchedule(text) && LooksLikeSchedule(other);
+    };
     const char* token =
         pnstrdup(error.token.data(), pg_mbcliplen(error.token.data(), static_cast<int>(error.token.size()), 64));
     const bool dated = strcmp(text, kOnceText) == 0;
@@ -146,7 +148,8 @@ Schedule ParseSchedule(const char* text, const char* neighbour) {
              error.field != nullptr ? errmsg("invalid schedule: %s \"%s\": %s", error.field, token, error.reason)
              : *token != '\0'       ? errmsg("invalid schedule: \"%s\": %s", token, error.reason)
                                     : errmsg("invalid schedule: %s", error.reason),
-             swapped ? errhint("The schedule and the command look swapped.")
+             swapped_with(command) ? errhint("The schedule and the command look swapped.")
+             : swapped_with(name)  ? errhint("The name and the schedule look swapped.")
              : dated
                  ? errhint("cron.at makes a job that runs once.")
                  : errhint("Five fields (minute, hour, day of month, month, day of week) as in \"30 3 * * 1-5\", six "
@@ -159,12 +162,17 @@ bool MayActAs(const char* role) {
     return OidIsValid(oid) && (oid == GetUserId() || compat::MaySetRole(GetUserId(), oid));
 }
 
-void CheckRole(const char* role) {
-    const Oid oid = get_role_oid(role, false);
+void CheckMember(const char* role) {
+    (void)get_role_oid(role, false);
     if (!MayActAs(role))
         ereport(ERROR,
                 (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to run jobs as role \"%s\"", role),
                  errhint("Membership in that role is needed.")));
+}
+
+void CheckRole(const char* role) {
+    CheckMember(role);
+    const Oid oid = get_role_oid(role, false);
     HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(oid));
     const bool may_log_in = HeapTupleIsValid(tuple) && reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcanlogin;
     if (HeapTupleIsValid(tuple)) ReleaseSysCache(tuple);
@@ -240,7 +248,9 @@ int64 RunNow(int64 job) {
         pg::Spi spi;
         Columns key;
         key.Add("", INT8OID, Int64GetDatum(job));
-        if (key.Run(&spi, "SELECT FROM cron.job WHERE jobid = $1") == 0) NoSuchJob(job);
+        if (key.Run(&spi, "SELECT username FROM cron.job WHERE jobid = $1") == 0) NoSuchJob(job);
+        // Some roles see the rows of others.
+        if (!superuser()) CheckMember(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
     }
     run.Add("", INT8OID, Int64GetDatum(job));
     run.Add("", TIMESTAMPTZOID, TimestampTzGetDatum(Now()));

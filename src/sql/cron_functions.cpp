@@ -158,8 +158,9 @@ PGQUEUE_FUNCTION(pgqueue_cron_run) {
 PGQUEUE_FUNCTION(pgqueue_cron_next_runs) {
     const Args args(fcinfo);
     constexpr int64 kMostRuns = 100000;
-    const Schedule schedule = ParseSchedule(args.Text(0, "schedule"), nullptr);
-    const int64 quantity = std::min(args.Quantity(1), kMostRuns);
+    constexpr int64 kDefaultRuns = 5;
+    const Schedule schedule = ParseSchedule(args.Text(0, "schedule"));
+    const int64 quantity = args.IsNull(1) ? kDefaultRuns : std::min(args.Quantity(1), kMostRuns);
     const pg_tz* zone = session_timezone;
     if (!args.IsNull(2)) {
         const char* name = TextDatumGetCString(args.Raw(2));

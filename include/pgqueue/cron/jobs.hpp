@@ -17,12 +17,15 @@ enum class Overlap { kSkip, kQueue, kAllow };
 std::optional<Overlap> OverlapOf(const char* word);
 std::optional<CatchUp> CatchUpOf(const char* word);
 
-// Raises invalid_parameter_value: invalid schedule. `neighbour`, the argument beside it, may be what was meant.
-Schedule ParseSchedule(const char* text, const char* neighbour);
+// Raises invalid_parameter_value: invalid schedule. The arguments beside it, a command and a name, may be what was
+// meant.
+Schedule ParseSchedule(const char* text, const char* command = nullptr, const char* name = nullptr);
 
 // Whether the current role may do what the named one may.
 bool MayActAs(const char* role);
-// Raise unless the current role may have jobs run as that role, and that role may run them in the database.
+// Raise unless the current role is a member of that role, that role may have jobs run, and may run them in the
+// database.
+void CheckMember(const char* role);
 void CheckRole(const char* role);
 void CheckDatabase(const char* database, const char* role);
 
