@@ -9,7 +9,7 @@
 namespace pgqueue::worker {
 namespace {
 
-constexpr int64 kLongestPause = 60 * USECS_PER_SEC;  // where nothing has expired for a while
+constexpr int64 kSlowest = 6;  // times the interval, where nothing has expired for a while
 
 int64 pause;  // until the next round
 // The store at which the last call stopped, so that a large one doesn't keep the others from their turn.
@@ -58,7 +58,7 @@ PurgeResult PurgeSome() {
     if (pages <= 0) return {purged, end + (end - begin)};
     stopped_at[0] = '\0';
     const int64 interval = settings::purge_interval * int64{1000};
-    pause = purged > 0 ? interval : std::clamp(pause * 2, interval, std::max(interval, kLongestPause));
+    pause = purged > 0 ? interval : std::clamp(pause * 2, interval, interval * kSlowest);
     return {purged, end + pause};
 }
 

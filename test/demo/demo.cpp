@@ -3,8 +3,10 @@
 //
 //   demo [--seconds N] CONNINFO      the first lap's sends are spread over N seconds (15)
 //
-// It makes the queues packages and installed and the tables demo_packages and demo_fast in that database, and leaves
-// them. The exit status is 0 only if the proof holds.
+// Then the database works by itself: a job sends into a queue, and a key expires.
+//
+// It makes the queues packages, installed and beats, the tables demo_packages and demo_fast and the job beat in that
+// database, and leaves them. The exit status is 0 only if the proof holds.
 //
 // g++ -std=c++20 -O2 -Wall -Wextra -I$(pg_config --includedir) test/demo/*.cpp test/support/*.cpp -lpq -o demo
 
@@ -16,6 +18,7 @@
 #include <string_view>
 #include <unistd.h>
 
+#include "background.hpp"
 #include "lap.hpp"
 #include "packages.hpp"
 #include "panel.hpp"
@@ -133,6 +136,9 @@ void ShowWhatToTry(const Style& style) {
         "SELECT msg_id, message FROM queue.read('packages', wait => 60);   -- waits:",
         "SELECT queue.send('packages', '{\"from\": \"another psql\"}');",
         "SELECT worker, count(*), max(read_ct) FROM demo_packages GROUP BY 1;",
+        "SELECT cron.schedule('hello', '5 seconds', 'SELECT kv.incr(''hellos'')');",
+        "SELECT kv.get('hellos'), * FROM cron.job_run_details ORDER BY runid DESC LIMIT 3;",
+        "SELECT database, state, lag, runs_started, keys_purged FROM pgqueue.workers;",
     };
     std::printf("\n  %s\n", style.Bold("To try in psql").c_str());
     for (const char* line : kLines) std::printf("    %s\n", line);
@@ -185,6 +191,7 @@ int Main(const std::string& conninfo, double seconds) {
                     .c_str());
 
     ShowResult(conn, "demo_packages", style);
+    holds = ShowBackground(conn, style, 9) && holds;
     LeaveSomething(conn, packages.records);
     ShowWhatToTry(style);
     return holds ? 0 : 1;

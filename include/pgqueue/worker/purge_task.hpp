@@ -11,8 +11,8 @@ struct PurgeResult {
 };
 
 // One small transaction. It looks at pages that have something due only, at most pgqueue.purge_pages of them; where
-// there are more it wants to be called again after as long a pause as it took, else after pgqueue.purge_interval, or ever
-// later, up to a minute, while there is nothing.
+// there are more it wants to be called again after as long a pause as it took, else after pgqueue.purge_interval, or
+// later, up to six times that, while there is nothing.
 PurgeResult PurgeSome();
 
 }  // namespace pgqueue::worker
