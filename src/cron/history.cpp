@@ -182,8 +182,9 @@ TimestampTz TrimHistory() {
                                  {INT4OID, INT4OID});
     uint64 removed = 0;
     StartTransactionCommand();
+    const bool held = pg::HoldExtension();
     PushActiveSnapshot(GetTransactionSnapshot());
-    {
+    if (held) {
         const pg::RunAs as(pg::ExtensionOwner());
         pg::Spi spi;
         if (settings::cron_history_age > 0)

@@ -80,6 +80,18 @@ bool WaitsTooLong(const Schedule& schedule, const Zone& zone, Instant last_due, 
     return last_due - now >= std::max(*next - last_due, least);
 }
 
+int OnTime(const Schedule& schedule, const Zone& zone, const Policy& policy, const Times& times, Instant now) {
+    int on_time = 0;
+    if (!policy.resumed) {
+        while (on_time < times.kept && now - times.FromEnd(on_time + 1) <= policy.grace) on_time++;
+        return on_time;
+    }
+    const Instant last = times.FromEnd(1);
+    const std::optional<Instant> next = NextAfter(schedule, zone, last);
+    const std::int64_t patience = next ? std::min(policy.grace, (*next - last) / 10) : policy.grace;
+    return now - last <= patience ? 1 : 0;
+}
+
 std::int64_t MostMadeUp(const Policy& policy) {
     switch (policy.catch_up) {
         case CatchUp::kOnce:
@@ -106,8 +118,7 @@ Plan MakePlan(const Schedule& schedule, const Zone& zone, const Policy& policy, 
     const Times times = schedule.kind == Kind::kEvery ? TimesOfInterval(schedule.interval, plan.last_due, now)
                                                       : TimesOfFields(schedule, zone, plan.last_due, now);
     if (times.count > 0) {
-        int on_time = 0;
-        while (on_time < times.kept && now - times.FromEnd(on_time + 1) <= policy.grace) on_time++;
+        const int on_time = OnTime(schedule, zone, policy, times, now);
         const std::int64_t made_up = std::min(times.count - on_time, MostMadeUp(policy));
         // What runs is the end of the times, and what is skipped is all before.
         plan.count = static_cast<int>(std::min<std::int64_t>(on_time + made_up, kMostRuns));

@@ -17,6 +17,7 @@ constexpr int64 kShowRunning = USECS_PER_SEC / 2;    // a run that lasts longer 
 constexpr int64 kLostPatience = 30 * USECS_PER_SEC;  // for a run whose worker never came, started by another process
 constexpr int64 kSlotPause = 1000;                   // first pause where no slot for a run is free
 constexpr int64 kLongestSlotPause = USECS_PER_SEC;
+constexpr int kMostQueued = 100;             // runs of one job that wait for slots
 constexpr std::size_t kMostWaiting = 10000;  // read at one time
 
 enum class When { kClock, kOnce, kReboot };
@@ -117,6 +118,7 @@ private:
     pg::TopVector<int> collected_;      // slots whose results this round writes
     bool more_waiting_ = false;         // in the table than were read
     bool loaded_ = false;
+    bool resumed_ = true;  // no due time was looked at before
     bool reload_jobs_ = true;
     bool reload_runs_ = true;
     bool no_slot_ = false;  // the last attempt to start a run found none
@@ -312,12 +314,15 @@ void Scheduler::FireAt(Job* job, Instant due_at, Reason reason) {
                   due + JitterOf(*job, due_at),
                   1,
                   reason};
-    const int running = RunningOf(job->id);
+    // A run that only waits for a free slot isn't under way: that others are many is no reason to skip.
+    const bool busy = RunningOf(job->id) > 0;
     const int waiting = WaitingOf(job->id, now);
-    if (job->overlap == Overlap::kSkip && running + waiting > 0)
+    if (busy && job->overlap == Overlap::kSkip)
         run.message = "skipped: the run before was still under way";
-    else if (job->overlap == Overlap::kQueue && waiting > 0)
+    else if (busy && job->overlap == Overlap::kQueue && waiting > 0)
         run.message = "skipped: another run was waiting already";
+    else if (waiting >= kMostQueued)
+        run.message = "skipped: too many runs of the job were waiting already";
     if (run.message != nullptr) {
         run.status = "skipped";
         (void)AddRun(run);
@@ -350,6 +355,7 @@ void Scheduler::Fire(TimestampTz now) {
             continue;
         }
         if (*job.next_due > at && job.last_due <= at) continue;
+        job.policy.resumed = resumed_;
         const Plan plan = MakePlan(job.schedule, ServerZone(job.zone), job.policy, job.last_due, at);
         if (plan.last_due != job.last_due) RememberDue(job.id, FromUnix(plan.last_due));
         job.last_due = plan.last_due;
@@ -507,6 +513,10 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     if (!HasWork(now)) return Sum(now);
 
     StartTransactionCommand();
+    if (!pg::HoldExtension()) {
+        CommitTransactionCommand();
+        return Sum(now);
+    }
     PushActiveSnapshot(GetTransactionSnapshot());
     {
         const pg::RunAs as(pg::ExtensionOwner());
@@ -522,6 +532,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
         now = Now();
         if (settings::cron_enabled) {
             Fire(now);
+            resumed_ = false;
             StartWaiting(now);
         }
     }

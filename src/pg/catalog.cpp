@@ -21,6 +21,17 @@ Oid OwnerOf(Oid relation) {
 
 Oid ExtensionOwner() { return OwnerOf(ExtensionRelation("queue", "settings")); }
 
+bool HoldExtension() {
+    for (Oid oid = get_extension_oid("pgqueue", true); OidIsValid(oid);) {
+        LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
+        // Whoever had it locked may have dropped it, and made another.
+        const Oid now = get_extension_oid("pgqueue", true);
+        if (now == oid) return true;
+        oid = now;
+    }
+    return false;
+}
+
 const char* ExtensionVersion() {
     const Oid oid = get_extension_oid("pgqueue", false);
     Relation catalog = table_open(ExtensionRelationId, AccessShareLock);

@@ -27,15 +27,10 @@ void SetState(const char* state, bool busy) {
 
 enum class Extension { kAbsent, kOther, kReady };
 
-// In a transaction. Where it is there, it can't be dropped before that ends.
+// In a transaction.
 Extension LookForExtension() {
-    const Oid oid = get_extension_oid("pgqueue", true);
-    if (!OidIsValid(oid)) return Extension::kAbsent;
-    LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
-    const Oid again = get_extension_oid("pgqueue", true);  // whoever had it locked may have dropped it
-    if (again != oid) return OidIsValid(again) ? Extension::kOther : Extension::kAbsent;
-    const char* version = pg::ExtensionVersion();
-    return strcmp(version, kVersion) == 0 ? Extension::kReady : Extension::kOther;
+    if (!pg::HoldExtension()) return Extension::kAbsent;
+    return strcmp(pg::ExtensionVersion(), kVersion) == 0 ? Extension::kReady : Extension::kOther;
 }
 
 // Something that is done again and again. A failure costs it a pause, ever longer.

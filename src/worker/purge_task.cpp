@@ -40,8 +40,9 @@ PurgeResult PurgeSome() {
     int pages = settings::purge_pages;
     int64 purged = 0;
     StartTransactionCommand();
+    const bool held = pg::HoldExtension();
     PushActiveSnapshot(GetTransactionSnapshot());
-    {
+    if (held) {
         const pg::Vector<const char*> stores = kv::StoreNames();
         std::size_t first = 0;
         while (first < stores.size() && strcmp(stores[first], stopped_at) != 0) first++;

@@ -170,6 +170,27 @@ void ClockChanges() {
            "run 2024-10-27 01:30:00; last 2024-10-27 01:30:00; next 2024-10-27 02:30:00", "a wildcard job goes on");
 }
 
+// The first look of a worker: what fell into its absence was missed, but for what has just come.
+void AfterADowntime() {
+    const auto resumed = [](CatchUp catch_up) { return Policy{catch_up, 100, 60, true}; };
+    const char* const last = "2024-06-01 11:00:00";
+    Expect("1 second", resumed(CatchUp::kNone), last, "2024-06-01 11:00:05",
+           "skip 5 11:00:01-11:00:05; last 11:00:05; next 11:00:06", "each second that was missed is skipped");
+    Expect("1 second", resumed(CatchUp::kOnce), last, "2024-06-01 11:00:05",
+           "run 11:00:05; skip 4 11:00:01-11:00:04; last 11:00:05; next 11:00:06", "one for all of them");
+    Expect("1 second", resumed(CatchUp::kAll), last, "2024-06-01 11:00:03",
+           "run 11:00:01 11:00:02 11:00:03; last 11:00:03; next 11:00:04", "each of them");
+    Expect("* * * * *", resumed(CatchUp::kNone), last, "2024-06-01 11:02:06",
+           "run 11:02:00; skip 1 11:01:00-11:01:00; last 11:02:00; next 11:03:00", "a tenth of a minute is not late");
+    Expect("* * * * *", resumed(CatchUp::kNone), last, "2024-06-01 11:02:07",
+           "skip 2 11:01:00-11:02:00; last 11:02:00; next 11:03:00", "more is");
+    Expect("0 3 * * *", resumed(CatchUp::kNone), last, "2024-06-02 03:01:00",
+           "run 2024-06-02 03:00:00; last 2024-06-02 03:00:00; next 2024-06-03 03:00:00", "a restart at three");
+    Expect("0 3 * * *", resumed(CatchUp::kNone), last, "2024-06-02 03:01:01",
+           "skip 1 2024-06-02 03:00:00-2024-06-02 03:00:00; last 2024-06-02 03:00:00; next 2024-06-03 03:00:00",
+           "a longer one");
+}
+
 // Looks at random moments, with a clock that only goes forward: each due time is dealt with exactly once.
 void NeverTwiceNeverForgotten() {
     support::Rng rng(20240601);
@@ -270,6 +291,7 @@ int main() {
     Pauses();
     SetBack();
     ClockChanges();
+    AfterADowntime();
     NeverTwiceNeverForgotten();
     AnyClock();
     Speed();

@@ -14,6 +14,8 @@ inline Oid RelationIn(const char* schema, const char* relation) {
 // The extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
+// Locks the extension against being dropped or changed until the transaction ends. False: it is not there.
+bool HoldExtension();
 const char* ExtensionVersion();  // of the extension's objects in this database; raises the same
 Oid OwnerOf(Oid relation);
 // Changes with every change to the table's triggers, ENABLE and DISABLE included.
