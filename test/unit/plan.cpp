@@ -175,9 +175,10 @@ void AfterADowntime() {
     const auto resumed = [](CatchUp catch_up) { return Policy{catch_up, 100, 60, true}; };
     const char* const last = "2024-06-01 11:00:00";
     Expect("1 second", resumed(CatchUp::kNone), last, "2024-06-01 11:00:05",
-           "skip 5 11:00:01-11:00:05; last 11:00:05; next 11:00:06", "each second that was missed is skipped");
+           "run 11:00:05; skip 4 11:00:01-11:00:04; last 11:00:05; next 11:00:06",
+           "each second that was missed is skipped, that of now is due");
     Expect("1 second", resumed(CatchUp::kOnce), last, "2024-06-01 11:00:05",
-           "run 11:00:05; skip 4 11:00:01-11:00:04; last 11:00:05; next 11:00:06", "one for all of them");
+           "run 11:00:04 11:00:05; skip 3 11:00:01-11:00:03; last 11:00:05; next 11:00:06", "one for all of them");
     Expect("1 second", resumed(CatchUp::kAll), last, "2024-06-01 11:00:03",
            "run 11:00:01 11:00:02 11:00:03; last 11:00:03; next 11:00:04", "each of them");
     Expect("* * * * *", resumed(CatchUp::kNone), last, "2024-06-01 11:02:06",
