@@ -30,6 +30,24 @@ std::optional<double> Args::Seconds(int i, const char* name) const {
     return seconds;
 }
 
+double Args::PositiveSeconds(int i, const char* name) const {
+    Require(i, name);
+    const double seconds = DatumGetFloat8(Raw(i));
+    if (!(seconds > 0 && seconds <= kMaxSeconds))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is out of range: %g", name, seconds),
+                        errhint("It is a number of seconds above 0, up to ten years (%.0f).", kMaxSeconds)));
+    return seconds;
+}
+
+double Args::Wait(int i, const char* advice) const {
+    const double wait = IsNull(i) ? 0 : DatumGetFloat8(Raw(i));
+    if (!(wait >= 0 && wait <= kMaxWait))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("wait is out of range: %g", wait),
+                        errhint("It is a number of seconds, from 0 to %.0f: a SELECT that waits holds a snapshot.%s",
+                                kMaxWait, advice)));
+    return wait;
+}
+
 int32 Args::Priority(int i) const {
     const int64 priority = OptionalInt(i).value_or(0);
     if (priority < PG_INT32_MIN || priority > PG_INT32_MAX)

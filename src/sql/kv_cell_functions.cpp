@@ -11,16 +11,12 @@ using namespace pgqueue::sql;
 
 namespace {
 
-constexpr double kMaxWait = 300;
-
 // A lock's ttl is required, and has an end.
 double LockTtl(const Args& args, int i) {
-    args.Require(i, "ttl");
-    const double ttl = *TtlArg(args, i);
-    if (ttl < 0)
+    if (!args.IsNull(i) && DatumGetFloat8(args.Raw(i)) == kNever)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a lock must have an end"),
                         errhint("Give it a ttl, and renew it while the work goes on.")));
-    return ttl;
+    return args.PositiveSeconds(i, "ttl");
 }
 
 }  // namespace
@@ -41,12 +37,14 @@ PGQUEUE_FUNCTION(pgqueue_kv_rate_limit) {
     const Args args(fcinfo);
     const Key key = KeyArg(args, 0);
     const int64 max_requests = args.Int(1, "max_requests");
-    args.Require(2, "period");
-    const double period = *TtlArg(args, 2, "period");
+    const double period = args.PositiveSeconds(2, "period");
     const int64 cost = args.OptionalInt(3).value_or(1);
-    if (max_requests < 1 || period < 0 || cost < 0)
+    if (max_requests < 1)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("max_requests must be at least 1, period above 0, and cost not negative")));
+                        errmsg("max_requests must be at least 1, not " INT64_FORMAT, max_requests)));
+    if (cost < 0)
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cost must not be negative: " INT64_FORMAT, cost)));
     PreventWrite("kv.rate_limit()");
     ResultSet result(fcinfo, 4);
     const Table cells = Open(StoreArg(args, 4), ACL_UPDATE, Part::kCells, RowExclusiveLock);
@@ -68,10 +66,7 @@ PGQUEUE_FUNCTION(pgqueue_kv_lock) {
         ereport(ERROR,
                 (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("owner is too long: %zu bytes", strlen(owner)),
                  errhint("It has at most %d bytes.", NAMEDATALEN - 1)));
-    const double wait = args.Seconds(3, "wait", 0);
-    if (wait > kMaxWait)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("wait is out of range: %g", wait),
-                        errhint("A waiting SELECT holds a snapshot: at most %.0f seconds.", kMaxWait)));
+    const double wait = args.Wait(3);
     PreventWrite("kv.lock()");
     const auto token = Acquire(StoreArg(args, 4), name, ttl, owner, wait);
     if (!token) PG_RETURN_NULL();

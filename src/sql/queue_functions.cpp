@@ -14,8 +14,6 @@ namespace {
 
 using namespace pgqueue::queue;
 
-constexpr double kMaxWait = 300;
-
 // Turns rows into queue.message.
 class MessageSink : public RowSink {
 public:
@@ -315,11 +313,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
     PreventWrite("queue.read()");
     const char* name = args.Text(0, "queue_name");
     const auto vt = args.Seconds(1, "vt");
-    const double wait = args.Seconds(3, "wait", 0);
-    if (wait > kMaxWait)
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("wait is out of range: %g", wait),
-                 errhint("It is at most %.0f seconds. CALL queue.wait waits without holding a snapshot.", kMaxWait)));
+    const double wait = args.Wait(3, " CALL queue.wait doesn't.");
     if (args.Bool(5, false)) args.NotYet(5, "grouped");
     ReadOptions options;
     options.qty = args.Quantity(2);

@@ -6,6 +6,7 @@
 namespace pgqueue::sql {
 
 inline constexpr double kMaxSeconds = 315576000;  // ten years
+inline constexpr double kMaxWait = 300;
 
 class Args {
 public:
@@ -24,6 +25,10 @@ public:
 
     // Seconds: finite, not negative, at most ten years; raises invalid_parameter_value.
     std::optional<double> Seconds(int i, const char* name) const;
+    // The same above 0; required.
+    double PositiveSeconds(int i, const char* name) const;
+    // How long a SELECT may wait, from 0, the default, to kMaxWait. `advice`: what the hint says besides.
+    double Wait(int i, const char* advice = "") const;
     double Seconds(int i, const char* name, double fallback) const { return Seconds(i, name).value_or(fallback); }
     // A message's priority: any 32-bit integer.
     int32 Priority(int i) const;
