@@ -127,7 +127,8 @@ SET ROLE regress_kv_nobody;
 SELECT pg_temp.look(), pg_temp.attempt($$SELECT kv.get('a', 'kv_priv')$$), pg_temp.look();
 -- What else is asked of grant.
 SET ROLE regress_kv_owner;
-SELECT pg_temp.attempt(statement) FROM unnest(ARRAY[$$SELECT kv.grant('kv_priv', 'regress_kv_none', 'read')$$, $$SELECT kv.grant('kv_priv', 'regress_kv_reader', 'admin')$$, $$SELECT kv.grant('kv_priv', 'regress_kv_reader', 'READ')$$, $$SELECT kv.revoke('kv_priv', 'regress_kv_reader', '')$$, $$SELECT kv.revoke('kv_priv', 'regress_kv_reader', 'read')$$]) statement;
+SELECT pg_temp.attempt(statement) FROM unnest(ARRAY[$$SELECT kv.grant('kv_priv', 'regress_kv_none', 'read')$$, $$SELECT kv.grant('kv_priv', 'regress_kv_reader', 'admin')$$, $$SELECT kv.grant('kv_priv', 'regress_kv_reader', 'READ')$$, $$SELECT kv.revoke('kv_priv', 'regress_kv_reader', '')$$, $$SELECT kv.revoke('kv_priv', 'regress_kv_reader', 'read')$$,
+    $$SELECT kv.grant('kv_priv', '', 'read')$$, $$SELECT kv.revoke('kv_priv', '', 'write')$$, $$SELECT kv.grant('kv_priv', 'PUBLIC', 'read')$$, $$SELECT kv.grant('kv_priv', 'current_user', 'read')$$, $$SELECT kv.grant('kv_priv', 'none', 'read')$$]) statement;
 -- A purge of all stores takes those where it may.
 SELECT kv.set('short', 'x', ttl => 0.001, store => 'kv_priv');
 SELECT pg_sleep(0.003);

@@ -163,6 +163,8 @@ SELECT queue.grant('privileges', 'regress_pgqueue "odd'' role', 'consume');
 SELECT has_table_privilege('regress_pgqueue "odd'' role', 'queue.q_privileges', 'UPDATE');
 SELECT queue.revoke('privileges', 'regress_pgqueue "odd'' role', 'consume');
 DROP ROLE "regress_pgqueue ""odd' role";
+-- No such role; an empty name is none.
+SELECT pg_temp.attempt(statement) FROM unnest(ARRAY[$$SELECT queue.grant('privileges', 'regress_pgqueue_none', 'send')$$, $$SELECT queue.grant('privileges', '', 'send')$$, $$SELECT queue.revoke('privileges', '', 'consume')$$]) statement;
 
 -- A SECURITY DEFINER function lends its owner's rights.
 CREATE FUNCTION public.lend() RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$ SELECT queue.send('privileges', '1') > 0 $$;

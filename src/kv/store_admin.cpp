@@ -252,7 +252,7 @@ void GrantOnStore(bool grant, const char* name, const char* role, const char* pr
     if (!read && strcmp(privilege, "write") != 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized privilege: \"%s\"", privilege),
                         errhint("It is \"read\" or \"write\".")));
-    const char* grantee = strcmp(role, "public") == 0 ? "PUBLIC" : quote_identifier(role);
+    const char* grantee = pg::Grantee(role);
     const char* verb = grant ? "GRANT" : "REVOKE";
     const char* to = grant ? "TO" : "FROM";
     pg::Spi spi;  // as the caller

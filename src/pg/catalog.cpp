@@ -49,6 +49,12 @@ const char* ExtensionVersion() {
     return version;
 }
 
+const char* Grantee(const char* role) {
+    if (strcmp(role, "public") == 0) return "PUBLIC";
+    (void)get_role_oid(role, false);
+    return quote_identifier(role);
+}
+
 uint64 TriggerStamp(Oid table) {
     Relation catalog = table_open(TriggerRelationId, AccessShareLock);
     ScanKeyData key;

@@ -366,7 +366,7 @@ void GrantOrRevoke(Grant what, const char* name, const char* role, const char* p
     }
     const char* verb = what == Grant::kGrant ? "GRANT" : "REVOKE";
     const char* to = what == Grant::kGrant ? "TO" : "FROM";
-    const char* grantee = strcmp(role, "public") == 0 ? "PUBLIC" : quote_identifier(role);
+    const char* grantee = pg::Grantee(role);
     pg::Spi spi;  // as the caller
     spi.Run(psprintf("%s %s ON %s %s %s", verb, on_queue, names.parent, to, grantee));
     if (on_archive != nullptr) spi.Run(psprintf("%s %s ON %s %s %s", verb, on_archive, names.archive, to, grantee));

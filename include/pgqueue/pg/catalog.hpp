@@ -18,6 +18,8 @@ Oid ExtensionOwner();
 bool HoldExtension();
 const char* ExtensionVersion();  // of the extension's objects in this database; raises the same
 Oid OwnerOf(Oid relation);
+// A role as GRANT and REVOKE write it; "public" is everyone. Raises undefined_object.
+const char* Grantee(const char* role);
 // Changes with every change to the table's triggers, ENABLE and DISABLE included.
 uint64 TriggerStamp(Oid table);
 
