@@ -78,6 +78,16 @@ SELECT kv.get('kept', 'kv_st'), kv.incr('kept n', store => 'kv_st');
 CREATE VIEW kv.s_kv_st4 AS SELECT 1;
 SELECT pg_temp.attempt($$SELECT kv.create_store('kv_st4')$$);
 DROP VIEW kv.s_kv_st4;
+-- Tables of that name and of another shape: nothing is made.
+CREATE TABLE kv.s_kv_st4 (a int);
+SELECT pg_temp.attempt($$SELECT kv.create_store('kv_st4')$$);
+DROP TABLE kv.s_kv_st4;
+CREATE TABLE kv.c_kv_st4 AS SELECT * FROM kv.c_kv_st;
+SELECT pg_temp.attempt($$SELECT kv.create_store('kv_st4')$$);
+DROP TABLE kv.c_kv_st4;
+CREATE TABLE kv.s_kv_st4 (LIKE kv.s_kv_st INCLUDING ALL, note text);
+SELECT pg_temp.attempt($$SELECT kv.create_store('kv_st4')$$);
+DROP TABLE kv.s_kv_st4;
 SELECT count(*) FROM kv.stores WHERE store = 'kv_st4';
 -- Dropped: all of it.
 SELECT kv.drop_store('kv_st'), kv.drop_store('kv_st2'), kv.drop_store('kv_st');

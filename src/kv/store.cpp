@@ -48,25 +48,24 @@ constexpr std::array<ColumnRule, kCellColumns> kCellRules = {{{"number", INT8OID
                                                               {"key", TEXTOID, true},
                                                               {"owner", NAMEOID, false}}};
 
-void CheckColumns(Relation rel, const ColumnRule* rules, int count) {
+const char* FaultOf(Relation rel, const ColumnRule* rules, int count) {
     const TupleDesc desc = RelationGetDescr(rel);
-    constexpr const char* kHint =
-        "Restore the columns that kv.create_store makes, in their order; keep others in a table of your own.";
-    if (desc->natts < count) RaiseLayout(rel, "columns are missing", kHint);
+    if (desc->natts < count) return "columns are missing";
     for (int i = 0; i < desc->natts; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
         if (i >= count) {
             if (attribute->attisdropped) continue;
-            RaiseLayout(rel, psprintf("column \"%s\" is not one of a store's", NameStr(attribute->attname)), kHint);
+            return psprintf("column \"%s\" is not one of a store's", NameStr(attribute->attname));
         }
         if (attribute->attisdropped || attribute->atthasmissing || attribute->atttypid != rules[i].type ||
             strcmp(NameStr(attribute->attname), rules[i].name) != 0 || (rules[i].not_null && !attribute->attnotnull) ||
             attribute->attgenerated != '\0')
-            RaiseLayout(rel, psprintf("column %d is not the plain column \"%s\"", i + 1, rules[i].name), kHint);
+            return psprintf("column %d is not the plain column \"%s\"", i + 1, rules[i].name);
         if (i == kKey - 1 && (attribute->attcollation != C_COLLATION_OID ||
                               (attribute->attstorage != TYPSTORAGE_MAIN && attribute->attstorage != TYPSTORAGE_PLAIN)))
-            RaiseLayout(rel, "its key is not COLLATE \"C\" with STORAGE MAIN", kHint);
+            return "its key is not COLLATE \"C\" with STORAGE MAIN";
     }
+    return nullptr;
 }
 
 // The one index, which finds keys. Others would have to be kept up (and one on expires_at would silently lie).
@@ -141,13 +140,12 @@ void CheckLayout(Relation rel, Part part, Half* half) {
         RaiseLayout(rel, "it is part of an inheritance tree", "ALTER TABLE ... NO INHERIT.");
     constexpr std::array<AttrNumber, 2> kCellIndex = {kKind, kCellKey};
     constexpr std::array<AttrNumber, 1> kValueIndex = {kKey};
-    if (part == Part::kValues) {
-        CheckColumns(rel, kValueRules.data(), kValueColumns);
-        half->index = CheckIndex(rel, kValueIndex.data(), kValueIndex.size());
-    } else {
-        CheckColumns(rel, kCellRules.data(), kCellColumns);
-        half->index = CheckIndex(rel, kCellIndex.data(), kCellIndex.size());
-    }
+    if (const char* fault = FaultOfColumns(rel, part))
+        RaiseLayout(
+            rel, fault,
+            "Restore the columns that kv.create_store makes, in their order; keep others in a table of your own.");
+    half->index = part == Part::kValues ? CheckIndex(rel, kValueIndex.data(), kValueIndex.size())
+                                        : CheckIndex(rel, kCellIndex.data(), kCellIndex.size());
     CheckTriggers(rel);
     CheckConstraints(rel);
     half->trigger_stamp = pg::TriggerStamp(RelationGetRelid(rel));
@@ -238,6 +236,11 @@ void CheckStoreName(const char* name) {
     ereport(ERROR,
             (errcode(ERRCODE_INVALID_NAME), errmsg("invalid store name: \"%s\"", name),
              errhint("A store name is 1 to %d ASCII letters, digits, \"_\", \"-\" and \".\".", kMaxStoreNameBytes)));
+}
+
+const char* FaultOfColumns(Relation rel, Part part) {
+    return part == Part::kValues ? FaultOf(rel, kValueRules.data(), kValueColumns)
+                                 : FaultOf(rel, kCellRules.data(), kCellColumns);
 }
 
 Table Open(std::string_view name, AclMode privileges, Part part, LOCKMODE lock) {

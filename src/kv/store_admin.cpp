@@ -62,6 +62,18 @@ void RequireTable(const char* relation, Oid owner, char kind) {
                         errhint("Drop or rename it, or ALTER ... OWNER TO the store's owner.")));
 }
 
+// The same for its columns.
+void RequireColumns(const char* relation, Part part) {
+    const Oid oid = pg::RelationIn(kSchema, relation);
+    if (!OidIsValid(oid)) return;
+    Relation rel = table_open(oid, AccessShareLock);
+    if (const char* fault = FaultOfColumns(rel, part))
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("\"%s\" is there already and is no table of a store: %s", relation, fault),
+                        errhint("Drop or rename it, or give it the columns that kv.create_store makes.")));
+    table_close(rel, NoLock);
+}
+
 bool HasOurTriggers(Oid table) {
     Relation rel = table_open(table, AccessShareLock);
     int ours = 0;
@@ -106,6 +118,8 @@ public:
         RequireTable(names_.values, owner_, RELKIND_RELATION);
         RequireTable(names_.cells, owner_, RELKIND_RELATION);
         RequireTable(names_.view, owner_, RELKIND_VIEW);
+        RequireColumns(names_.values, Part::kValues);
+        RequireColumns(names_.cells, Part::kCells);
         MakeTable(names_.values, kValueColumns);
         MakeTable(names_.cells, kCellColumns);
         if (!OidIsValid(pg::RelationIn(kSchema, names_.view))) {

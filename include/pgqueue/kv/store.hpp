@@ -53,6 +53,9 @@ struct Table {
 // Checks the name's form; raises invalid_name.
 void CheckStoreName(const char* name);
 
+// What is wrong with the columns of a table of a store, for an error's text; nullptr: they are as they must be.
+const char* FaultOfColumns(Relation rel, Part part);
+
 // Opens a store's table for the current role, which needs all of `privileges` on its table of values. Raises
 // undefined_table, insufficient_privilege, wrong_object_type. The result is valid until the next Open or invalidation.
 Table Open(std::string_view store, AclMode privileges, Part part, LOCKMODE lock);
