@@ -30,6 +30,7 @@ OBJS = \
 	src/kv/store.o \
 	src/kv/store_admin.o \
 	src/kv/store_stats.o \
+	src/kv/streams.o \
 	src/kv/values.o \
 	src/page/durability.o \
 	src/page/index_append.o \

@@ -17,12 +17,14 @@ void LowerFor(const Table& cells, BlockNumber block, TimestampTz expires_at) {
 }
 
 // A counter's cell as it is now, for everybody but a transaction of ours that has deleted it.
-Located FindLive(const Table& cells, const Key& key, int lock) {
-    Located cell = FindCell(cells, kCounter, key, lock);
+// over: see FindCell.
+Located FindLive(const Table& cells, const Key& key, int lock, bool* over = nullptr) {
+    Located cell = FindCell(cells, kCounter, key, lock, over);
     if (!cell) return {};
     const bool there = cell.state == RowState::kLive || cell.state == RowState::kChanging;
     if (there && CellHeadOf(cell.tuple.t_data)->expires_at > GetCurrentTimestamp()) return cell;
     UnlockReleaseBuffer(cell.buffer);
+    if (over != nullptr) *over = true;
     return {};
 }
 
@@ -145,13 +147,15 @@ bool DeleteCell(const Table& cells, const ItemPointerData& tid) {
     return heap_delete(cells.rel, &place, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false) == TM_Ok;
 }
 
-std::optional<Counter> ReadCounter(const Table& cells, const Key& key) {
-    Located cell = FindLive(cells, key, BUFFER_LOCK_SHARE);
+std::optional<Counter> ReadCounter(const Table& cells, const Key& key, Snapshot snapshot) {
+    bool over = false;
+    Located cell = FindLive(cells, key, BUFFER_LOCK_SHARE, &over);
+    if (!cell && over && snapshot != nullptr) cell = FindVisibleCell(cells, kCounter, key, snapshot);
     if (!cell) return std::nullopt;
+    const PageGuard guard(cell.buffer);
     const CellHead* head = CellHeadOf(cell.tuple.t_data);
-    const Counter counter{head->number, head->expires_at, cell.tuple.t_self};
-    UnlockReleaseBuffer(cell.buffer);
-    return counter;
+    if (head->expires_at <= GetCurrentTimestamp()) return std::nullopt;
+    return Counter{head->number, head->expires_at, cell.tuple.t_self};
 }
 
 bool TouchCounter(const Table& cells, const Key& key, double ttl) {

@@ -196,7 +196,7 @@ Located FindCurrent(const Table& values, const Key& key) {
     return found;
 }
 
-Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
+Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock, bool* over) {
     Relation rel = cells.rel;
     const uint64 hash = HashOf(cells, kind, key);
     const auto at = [&](const page::Place& place) -> Located {
@@ -222,6 +222,26 @@ Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock) {
     KeyScan scan(cells, SnapshotAny, scan_keys.data(), static_cast<int>(scan_keys.size()));
     while (ItemPointer tid = scan.Next()) {
         if (Located found = at({*tid, InvalidBuffer})) return found;
+        if (over != nullptr) *over = true;
+    }
+    return {};
+}
+
+Located FindVisibleCell(const Table& cells, CellKind kind, const Key& key, Snapshot snapshot) {
+    const auto scan_keys = CellScanKeys(kind, key);
+    // Not with the snapshot itself: nobody is to be serialized with by a cell.
+    KeyScan scan(cells, SnapshotAny, scan_keys.data(), static_cast<int>(scan_keys.size()));
+    while (ItemPointer tid = scan.Next()) {
+        Located found;
+        found.buffer = page::ReadPlace(cells.rel, {*tid, InvalidBuffer});
+        if (!found) continue;
+        LockBuffer(found.buffer, BUFFER_LOCK_SHARE);
+        found.state = page::Judge(cells.rel, found.buffer, ItemPointerGetOffsetNumber(tid), &found.tuple);
+        const auto here = found.tuple.t_data != nullptr ? KeyOf(&found.tuple) : std::nullopt;
+        if (here && *here == key.bytes && CellHeadOf(found.tuple.t_data)->kind == kind &&
+            HeapTupleSatisfiesVisibility(&found.tuple, snapshot, found.buffer))
+            return found;
+        UnlockReleaseBuffer(found.buffer);
     }
     return {};
 }

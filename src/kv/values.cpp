@@ -25,8 +25,6 @@ Entry EntryOf(Relation rel, const HeapTupleData* tuple, bool want_value) {
     return {head->version, head->expires_at, head->type, want_value ? CopyValue(rel, tuple) : 0};
 }
 
-Entry EntryOf(const Counter& counter) { return {0, counter.expires_at, kCounter, Int64GetDatum(counter.number)}; }
-
 class EntryVisitor : public RowVisitor {
 public:
     EntryVisitor(TimestampTz now, bool want_value) : now_(now), want_value_(want_value) {}
@@ -41,13 +39,6 @@ private:
     TimestampTz now_;
     bool want_value_;
 };
-
-[[noreturn]] void RaiseConcurrentChange() {
-    ereport(ERROR,
-            (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"),
-             errhint("Roll back and run the transaction again.")));
-    pg_unreachable();
-}
 
 // As an UPDATE does: a transaction with one snapshot doesn't change what it can't see. Page locked.
 void CheckSnapshot(const Located& row) {
@@ -273,7 +264,7 @@ private:
         if (!cells_) cells_ = OpenOther(values_, RowExclusiveLock);
         return *cells_;
     }
-    std::optional<Counter> LiveCounter() { return ReadCounter(Cells(), key_); }
+    std::optional<Counter> LiveCounter() { return ReadCounter(Cells(), key_, nullptr); }
 
     // Our row is there (inserted, or in the expired one's place), so nobody makes a counter any more: see Incr.
     void ReplaceCounter() {
@@ -332,6 +323,13 @@ private:
 
 }  // namespace
 
+void RaiseConcurrentChange() {
+    ereport(ERROR,
+            (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"),
+             errhint("Roll back and run the transaction again.")));
+    pg_unreachable();
+}
+
 Reader::Reader(const Table& values, Snapshot snapshot)
     : values_(values), snapshot_(snapshot), now_(GetCurrentTimestamp()) {}
 
@@ -350,7 +348,7 @@ std::optional<Entry> Reader::Get(const Key& key, bool want_value) {
 
 std::optional<Entry> Reader::GetCounter(const Key& key) {
     if (!cells_) cells_ = OpenOther(values_, AccessShareLock);
-    const auto counter = ReadCounter(*cells_, key);
+    const auto counter = ReadCounter(*cells_, key, snapshot_);
     return counter ? std::optional(EntryOf(*counter)) : std::nullopt;
 }
 
@@ -415,7 +413,7 @@ bool Delete(const Table& values, const Key& key, Entry* old) {
     }
     const Table cells = OpenOther(values, RowExclusiveLock);
     bool deleted = false;
-    while (const auto counter = ReadCounter(cells, key)) {
+    while (const auto counter = ReadCounter(cells, key, nullptr)) {
         deleted = DeleteCell(cells, counter->tid);
         if (!deleted) continue;
         if (old != nullptr) *old = EntryOf(*counter);

@@ -33,8 +33,9 @@ struct Counter {
     TimestampTz expires_at;
     ItemPointerData tid;
 };
-// A counter that lives at this moment.
-std::optional<Counter> ReadCounter(const Table& cells, const Key& key);
+// A counter as it is now. Where it was deleted, or replaced by a value, since the snapshot: as it was then, so that a
+// key is never missing for a reader who sees neither. nullptr: only one that lives at this moment.
+std::optional<Counter> ReadCounter(const Table& cells, const Key& key, Snapshot snapshot);
 bool TouchCounter(const Table& cells, const Key& key, double ttl);
 
 // Adds to a counter and returns the sum. A new one starts at 0 and ends after `ttl` seconds (nothing: the store's

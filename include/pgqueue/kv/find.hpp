@@ -22,8 +22,11 @@ Located FindCurrent(const Table& values, const Key& key);
 Located FindByPlace(const Table& values, const Key& key);
 
 // The same for a cell. A row that was deleted by our own transaction counts as there (kGone): only one row of a cell
-// may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.
-Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock);
+// may exist that isn't dead for good. lock: BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE. over: set where none is found,
+// though rows of the cell that are over are stored still.
+Located FindCell(const Table& cells, CellKind kind, const Key& key, int lock, bool* over = nullptr);
+// The row of a cell that a snapshot sees, with its page locked for reading: mostly one that was deleted since.
+Located FindVisibleCell(const Table& cells, CellKind kind, const Key& key, Snapshot snapshot);
 
 // Whether our own transaction has deleted a value of the key that had not expired: a rollback would bring it back.
 bool DeletedByUs(const Table& values, const Key& key);

@@ -15,7 +15,7 @@ protected:
 };
 
 // Up to `qty` keys that begin with `prefix` and come after `after` (nothing: from the first), values and counters, in
-// the order of their bytes. Values as the snapshot sees them. Both tables are open with an AccessShareLock.
+// the order of their bytes, as a Reader shows them. Both tables are open with an AccessShareLock.
 void Scan(const Table& values, const Table& cells, std::string_view prefix, std::optional<std::string_view> after,
           int64 qty, Snapshot snapshot, ScanSink* sink);
 

@@ -1,7 +1,7 @@
 // Values: MVCC rows, read as a snapshot sees them and written as an UPDATE or INSERT would.
 #pragma once
 
-#include "pgqueue/kv/find.hpp"
+#include "pgqueue/kv/cells.hpp"
 
 namespace pgqueue::kv {
 
@@ -12,8 +12,12 @@ struct Entry {
     Datum value = 0;             // a copy, perhaps still in the TOAST table; a counter's: int8
 };
 
-// Reads keys as one statement: what its snapshot sees of keys that have not expired, and counters as they are now. The
-// table of values is open with an AccessShareLock. Hits and misses are counted at the end.
+inline Entry EntryOf(const Counter& counter) {
+    return {0, counter.expires_at, kCounter, Int64GetDatum(counter.number)};
+}
+
+// Reads keys as one statement: what its snapshot sees of keys that have not expired, and counters as they are now (see
+// ReadCounter). The table of values is open with an AccessShareLock. Hits and misses are counted at the end.
 class Reader {
 public:
     Reader(const Table& values, Snapshot snapshot);
@@ -64,6 +68,9 @@ bool Delete(const Table& values, const Key& key, Entry* old);
 
 // Gives a live key another end, in place: at once, and not undone by rollback. False: no such key.
 bool Touch(const Table& values, const Key& key, double ttl);
+
+// Raises serialization_failure: a transaction with one snapshot can't change what was changed since.
+[[noreturn]] void RaiseConcurrentChange();
 
 // Whether there is a value, or may be one once a running transaction has ended.
 enum class Presence { kNone, kLive, kUndecided, kDeletedByUs };
