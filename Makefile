@@ -18,6 +18,7 @@ OBJS = \
 	src/cron/scheduler.o \
 	src/cron/zone.o \
 	src/kv/cells.o \
+	src/kv/clear.o \
 	src/kv/evict.o \
 	src/kv/find.o \
 	src/kv/key_lock.o \

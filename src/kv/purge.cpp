@@ -112,73 +112,33 @@ private:
     int64 visits_ = 0;
 };
 
-// Shows `see` each row of the table that is live or being changed, its page locked; and where it says so, gives `act`
-// the place, with the page pinned.
-template <class See, class Act>
-void ForEachRow(Relation rel, See see, Act act) {
-    for (BlockNumber block = 0; page::BlockExists(rel, block); block++) {
-        CHECK_FOR_INTERRUPTS();
-        Buffer buffer = ReadBuffer(rel, block);
-        LockBuffer(buffer, BUFFER_LOCK_SHARE);
-        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
-        Places chosen;
-        HeapTupleData tuple;
-        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
-            const RowState state = page::Judge(rel, buffer, off, &tuple);
-            if ((state == RowState::kLive || state == RowState::kChanging) && KeyOf(&tuple) && see(tuple.t_data))
-                chosen.push_back(tuple.t_self);
-        }
-        LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-        for (ItemPointerData& tid : chosen) act(buffer, &tid);
-        ReleaseBuffer(buffer);
-    }
-}
-
 // A cell that stands for a key, as a value does.
 bool IsKey(const Table& table, HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind == kCounter; }
-
-// Returns how many of the keys had not expired.
-int64 DeleteAll(const Table& table) {
-    const TimestampTz now = GetCurrentTimestamp();
-    int64 lived = 0;
-    ForEachRow(
-        table.rel, [&](HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind != kLock; },
-        [&](Buffer buffer, ItemPointerData* tid) {
-            HeapTupleHeader row = page::RowAt(buffer, *tid);
-            const bool counts = IsKey(table, row) && *ExpiryIn(row) > now;
-            TM_FailureData failure;
-            const bool deleted =
-                heap_delete(table.rel, tid, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false) == TM_Ok;
-            if (deleted && counts) lived++;
-        });
-    return lived;
-}
 
 }  // namespace
 
 int64 Purge(const Table& table, int* pages) { return Purger(table, pages).Run(); }
 
-int64 Clear(const Table& values, const Table& cells) {
-    CommandCounterIncrement();
-    ForgetEntries(values.store->stats);
-    const int64 lived = DeleteAll(values);
-    return lived + DeleteAll(cells);
-}
-
 Census TakeCensus(const Table& table) {
     Census census;
     const TimestampTz now = GetCurrentTimestamp();
-    ForEachRow(
-        table.rel,
-        [&](HeapTupleHeader row) {
+    for (BlockNumber block = 0; page::BlockExists(table.rel, block); block++) {
+        CHECK_FOR_INTERRUPTS();
+        Buffer buffer = ReadBuffer(table.rel, block);
+        LockBuffer(buffer, BUFFER_LOCK_SHARE);
+        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+        HeapTupleData tuple;
+        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+            const RowState state = page::Judge(table.rel, buffer, off, &tuple);
+            if ((state != RowState::kLive && state != RowState::kChanging) || !KeyOf(&tuple)) continue;
             census.rows++;
-            if (*ExpiryIn(row) <= now)
+            if (*ExpiryIn(tuple.t_data) <= now)
                 census.expired++;
-            else if (IsKey(table, row))
+            else if (IsKey(table, tuple.t_data))
                 census.entries++;
-            return false;
-        },
-        [](Buffer, ItemPointerData*) {});
+        }
+        UnlockReleaseBuffer(buffer);
+    }
     return census;
 }
 

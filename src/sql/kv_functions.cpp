@@ -1,4 +1,5 @@
 // The SQL-callable surface of the stores' values: unpack arguments, call the engine, pack the result.
+#include "pgqueue/kv/clear.hpp"
 #include "pgqueue/kv/purge.hpp"
 #include "pgqueue/kv/scan.hpp"
 #include "pgqueue/kv/store_admin.hpp"

@@ -1,4 +1,4 @@
-// Removing what has expired, and what is too much.
+// Removing what has expired; counting.
 #pragma once
 
 #include "pgqueue/kv/find.hpp"
@@ -9,9 +9,6 @@ namespace pgqueue::kv {
 // deleted when the transaction commits; those that others have in hand are left for the next time. Returns how many.
 // The table is open with a RowExclusiveLock. `pages`: how many may be looked at; what is left of it afterwards.
 int64 Purge(const Table& table, int* pages = nullptr);
-
-// Deletes all entries (values, counters, rate limits; not locks) and returns how many keys lived. Waits for others.
-int64 Clear(const Table& values, const Table& cells);
 
 struct Census {
     int64 entries = 0;  // keys that live: values and counters
