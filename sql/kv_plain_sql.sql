@@ -106,6 +106,22 @@ COPY kv.s_kv_plain FROM STDIN;
 SELECT pg_temp.attempt($$SELECT kv.set('in:last', 'y', store => 'kv_plain')$$);
 SELECT kv.get('in:last', 'kv_plain'), kv.delete('in:last', 'kv_plain'), kv.set('in:last', 'y', store => 'kv_plain');
 
+-- A row of kv.settings, as a restore brings it or changed by hand, is noticed at once.
+DELETE FROM kv.settings WHERE store = 'kv_plain';
+SELECT pg_temp.attempt($$SELECT kv.set('in:ttl', 'x', store => 'kv_plain')$$);
+COPY kv.settings (default_ttl, max_entries, store) FROM STDIN;
+120	0	kv_plain
+\.
+SELECT kv.set('in:ttl', 'x', store => 'kv_plain');
+SELECT kv.ttl('in:ttl', 'kv_plain') BETWEEN 60 AND 120;
+UPDATE kv.settings SET default_ttl = 0 WHERE store = 'kv_plain';
+SELECT kv.set('in:ttl', 'x', store => 'kv_plain');
+SELECT kv.ttl('in:ttl', 'kv_plain');
+CREATE TABLE kv.settings_too (LIKE kv.settings);
+CREATE TRIGGER mine AFTER INSERT ON kv.settings_too FOR EACH ROW EXECUTE FUNCTION kv.on_settings();
+SELECT pg_temp.attempt($$INSERT INTO kv.settings_too VALUES (1, 1, now(), 'kv_plain')$$);
+DROP TABLE kv.settings_too;
+
 -- TRUNCATE and VACUUM FULL, REINDEX and CLUSTER: a new file, and the functions go on.
 VACUUM FULL kv.s_kv_plain;
 VACUUM FULL kv.c_kv_plain;

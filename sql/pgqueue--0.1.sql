@@ -169,6 +169,12 @@ SELECT pg_catalog.pg_extension_config_dump('kv.versions', '');
 CREATE FUNCTION kv.on_write() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_kv_on_write';
 CREATE FUNCTION kv.on_change() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_kv_on_change';
 
+-- Sessions notice a change of the settings however it comes, by a restore too.
+CREATE FUNCTION kv.on_settings() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_kv_on_settings';
+CREATE TRIGGER pgqueue_change AFTER INSERT OR UPDATE OR DELETE ON kv.settings FOR EACH ROW
+    EXECUTE FUNCTION kv.on_settings();
+ALTER TABLE kv.settings ENABLE ALWAYS TRIGGER pgqueue_change;
+
 CREATE FUNCTION kv.create_store(store text, unlogged boolean DEFAULT false, default_ttl double precision DEFAULT NULL,
     max_entries bigint DEFAULT NULL)
 RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_kv_create_store';

@@ -3,9 +3,12 @@
 // on_write   BEFORE INSERT OR UPDATE: refuses both, but for COPY, restores and logical replication. A statement would
 //            know nothing of versions, of the expiry's bound, or of what changed in place since its snapshot.
 // on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies.
+//
+// on_settings  on kv.settings, AFTER any change: lets all sessions look at the store's settings anew.
 #include "pgqueue/kv/row.hpp"
 #include "pgqueue/kv/store.hpp"
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/function.hpp"
 #include "pgqueue/pg/triggers.hpp"
 
@@ -24,6 +27,16 @@ TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("this trigger is only for the tables of stores, as kv.create_store makes it")));
     return data;
+}
+
+void InvalidateStoreOf(Relation settings, HeapTuple row) {
+    if (row == nullptr) return;
+    bool null = false;
+    const Datum store = heap_getattr(row, kSettingsName, RelationGetDescr(settings), &null);
+    char table[NAMEDATALEN];
+    ValuesName(TextDatumGetCString(store), table);
+    const Oid oid = pg::RelationIn(kSchema, table);
+    if (OidIsValid(oid)) CacheInvalidateRelcacheByRelid(oid);
 }
 
 bool IsWrite(TriggerEvent event) { return TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event); }
@@ -57,5 +70,15 @@ PGQUEUE_FUNCTION(pgqueue_kv_on_change) {
     page::ReserveTouches(1);
     page::MakeRoom(map, 0, block);
     page::TouchOnCommit(map, 0, block, TIMESTAMP_IS_NOBEGIN(expires_at) ? page::kUnknown : page::BoundOf(expires_at));
+    return PointerGetDatum(nullptr);
+}
+
+PGQUEUE_FUNCTION(pgqueue_kv_on_settings) {
+    TriggerData* data = pg::RowTrigger(fcinfo, kSchema, [](TriggerEvent event) { return TRIGGER_FIRED_AFTER(event); });
+    if (data == nullptr || RelationGetRelid(data->tg_relation) != pg::RelationIn(kSchema, "settings"))
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("this trigger is only for the table kv.settings")));
+    InvalidateStoreOf(data->tg_relation, data->tg_trigtuple);
+    if (TRIGGER_FIRED_BY_UPDATE(data->tg_event)) InvalidateStoreOf(data->tg_relation, data->tg_newtuple);
     return PointerGetDatum(nullptr);
 }

@@ -217,8 +217,7 @@ bool CreateStore(const char* name, const StoreSettings& settings) {
 }
 
 bool AlterStore(const char* name, std::optional<double> default_ttl, std::optional<int64> max_entries) {
-    const Names names = NamesOf(name);
-    const Oid table = OwnedStore(name, names);
+    (void)OwnedStore(name, NamesOf(name));
     const pg::RunAs as(pg::ExtensionOwner());
     pg::Spi spi;
     std::array<Oid, 3> types = {TEXTOID, FLOAT8OID, INT8OID};
@@ -228,11 +227,9 @@ bool AlterStore(const char* name, std::optional<double> default_ttl, std::option
     if (IsDefault(name))
         run("INSERT INTO kv.settings (store, default_ttl, max_entries) VALUES ($1, 0, 0) "
             "ON CONFLICT DO NOTHING");
-    const bool changed = run("UPDATE kv.settings SET default_ttl = CASE WHEN $2 < 0 THEN default_ttl ELSE $2 END, "
-                             "max_entries = CASE WHEN $3 < 0 THEN max_entries ELSE $3 END WHERE store = $1 "
-                             "AND ($2 >= 0 AND default_ttl <> $2 OR $3 >= 0 AND max_entries <> $3)") > 0;
-    CacheInvalidateRelcacheByRelid(table);
-    return changed;
+    return run("UPDATE kv.settings SET default_ttl = CASE WHEN $2 < 0 THEN default_ttl ELSE $2 END, "
+               "max_entries = CASE WHEN $3 < 0 THEN max_entries ELSE $3 END WHERE store = $1 "
+               "AND ($2 >= 0 AND default_ttl <> $2 OR $3 >= 0 AND max_entries <> $3)") > 0;
 }
 
 bool DropStore(const char* name) {

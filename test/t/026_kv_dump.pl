@@ -88,9 +88,12 @@ restored('has');
 create_extension($node, 'has');
 my $session = session($node, database => 'has');
 is($session->query("SELECT kv.get('d'), kv.get('dn')"), '|', 'a session that knows the empty default store');
+$session->query("SELECT kv.set('x', 'y')");
+is($session->query("SELECT kv.ttl('x'), kv.delete('x')"), '-1|t', 'which has no ttl yet');
 $node->command_ok([ @psql, '-f', "$dir/plain.sql", 'has' ], 'restored into a database with the extension');
 is($session->query("SELECT kv.get('d'), kv.get('dn')"), 'in default|7', 'it finds what was restored');
-is($session->query("SELECT kv.set('x', 'y'), kv.delete('x')"), 't|t', 'it sets and deletes');
+$session->query("SELECT kv.set('x', 'y')");
+is($session->query("SELECT kv.ttl('x') > 7000, kv.delete('x')"), 't|t', 'it sets with the ttl that was restored, and deletes');
 $session->quit;
 goes_on('has', 'with the extension');
 

@@ -1,5 +1,5 @@
 // A store as a backend knows it: its tables, settings and privileges, cached by name and thrown away by the relation
-// cache's invalidation messages. Whatever changes a store's settings sends one for its table of values.
+// cache's invalidation messages. A change of a store's settings sends one for its table of values: kv.on_settings.
 #pragma once
 
 #include "pgqueue/kv/row.hpp"
