@@ -77,6 +77,37 @@ COPY kv.c_kv_plain FROM STDIN;
 \.
 SELECT kv.incr('in:counter', store => 'kv_plain'), kv.incr('in:old counter', store => 'kv_plain'), kv.lock('in:lock', 60, store => 'kv_plain'), kv.unlock('in:lock', 900000000, 'kv_plain');
 SELECT kv.lock('in:lock', 60, store => 'kv_plain') > 900000000;
+-- A value and a counter of one name: the value stays, whichever comes first, unless it has expired.
+SELECT kv.incr('in:both', 5, store => 'kv_plain'), kv.incr('in:past', 5, store => 'kv_plain');
+COPY kv.s_kv_plain FROM STDIN;
+7004	infinity	t	in:both	value	\N	\N
+7005	2000-01-01 00:00:00+00	t	in:past	gone	\N	\N
+\.
+SELECT key, value, type FROM kv.v_kv_plain WHERE key IN ('in:both', 'in:past') ORDER BY key;
+COPY kv.c_kv_plain FROM STDIN;
+6	infinity	c	in:both	\N
+7	infinity	r	in:both	\N
+\.
+SELECT kind, number FROM kv.c_kv_plain WHERE key = 'in:both';
+SELECT pg_temp.attempt($$SELECT kv.incr('in:both', store => 'kv_plain')$$), kv.delete('in:both', 'kv_plain');
+SELECT kv.get('in:both', 'kv_plain'), kv.incr('in:both', store => 'kv_plain'), kv.delete('in:both', 'kv_plain'), kv.delete('in:past', 'kv_plain');
+BEGIN;
+SELECT kv.incr('in:undone', 5, store => 'kv_plain');
+COPY kv.s_kv_plain FROM STDIN;
+7006	infinity	t	in:undone	value	\N	\N
+\.
+SELECT kv.get('in:undone', 'kv_plain');
+ROLLBACK;
+SELECT kv.get('in:undone', 'kv_plain'), kv.delete('in:undone', 'kv_plain');
+-- ... also where the store's settings are to come yet.
+DELETE FROM kv.settings WHERE store = 'kv_plain';
+COPY kv.c_kv_plain FROM STDIN;
+6	infinity	c	in:both	\N
+\.
+COPY kv.s_kv_plain FROM STDIN;
+7007	infinity	t	in:both	value	\N	\N
+\.
+SELECT kv.create_store('kv_plain'), kv.get('in:both', 'kv_plain'), kv.delete('in:both', 'kv_plain'), kv.get('in:both', 'kv_plain');
 -- A key twice, a row that is none.
 COPY kv.s_kv_plain FROM STDIN;
 1	infinity	t	in:text	again	\N	\N

@@ -37,7 +37,7 @@ Located FindLive(const Table& cells, const Key& key, int lock, bool* over = null
 [[noreturn]] void RaiseUndecided() {
     ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
                     errmsg("the key is being given a value by a transaction that is still open"),
-                    errhint("kv.incr waits for nobody. Try again when it has ended.")));
+                    errhint("A counter waits for nobody. Try again when it has ended.")));
     pg_unreachable();
 }
 
@@ -156,6 +156,27 @@ std::optional<Counter> ReadCounter(const Table& cells, const Key& key, Snapshot 
     const CellHead* head = CellHeadOf(cell.tuple.t_data);
     if (head->expires_at <= GetCurrentTimestamp()) return std::nullopt;
     return Counter{head->number, head->expires_at, cell.tuple.t_self};
+}
+
+void ReplaceCounter(const Table& cells, const Key& key) {
+    std::optional<Counter> counter;
+    {
+        const KeyLock lock(cells.store, Namespace::kKeys, key);
+        if (RelationGetNumberOfBlocks(cells.rel) > 0) counter = ReadCounter(cells, key, nullptr);
+    }
+    if (counter) DeleteCell(cells, counter->tid);
+}
+
+void YieldToValue(const Table& cells, const Key& key, const ItemPointerData& tid) {
+    const Table values = OpenOther(cells, AccessShareLock);
+    Presence presence = Presence::kNone;
+    {
+        const KeyLock lock(cells.store, Namespace::kKeys, key);
+        presence = LookForValue(values, key);
+    }
+    Close(values);
+    if (presence == Presence::kUndecided) RaiseUndecided();
+    if (presence == Presence::kLive) DeleteCell(cells, tid);
 }
 
 bool TouchCounter(const Table& cells, const Key& key, double ttl) {

@@ -2,11 +2,12 @@
 //
 // on_write   BEFORE INSERT OR UPDATE: refuses both, but for COPY, restores and logical replication. A statement would
 //            know nothing of versions, of the expiry's bound, or of what changed in place since its snapshot.
-// on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies.
+// on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies, and keeps one of a value and
+// a
+//            counter that have the same name.
 //
 // on_settings  on kv.settings, AFTER any change: lets all sessions look at the store's settings anew.
-#include "pgqueue/kv/row.hpp"
-#include "pgqueue/kv/store.hpp"
+#include "pgqueue/kv/cells.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/function.hpp"
@@ -27,6 +28,24 @@ TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("this trigger is only for the tables of stores, as kv.create_store makes it")));
     return data;
+}
+
+// Of a value and a counter of one name the value stays, whichever comes first: it is what a reader sees of the two.
+void KeepOne(Relation rel, HeapTuple row) {
+    const char* name = RelationGetRelationName(rel);
+    const bool is_value = strncmp(name, "s_", 2) == 0;
+    const bool is_counter = strncmp(name, "c_", 2) == 0 && CellHeadOf(row->t_data)->kind == kCounter;
+    const auto bytes = KeyOf(row);
+    if (!(is_value || is_counter) || !bytes || ValueHeadOf(row->t_data)->expires_at <= GetCurrentTimestamp()) return;
+    const Datum text = PointerGetDatum(cstring_to_text_with_len(bytes->data(), static_cast<int>(bytes->size())));
+    const Key key{text, *bytes};
+    const Table cells = OpenUnsettled(name + 2, Part::kCells, RowExclusiveLock);
+    if (is_counter)
+        YieldToValue(cells, key, row->t_self);
+    else
+        ReplaceCounter(cells, key);
+    Close(cells);
+    pfree(DatumGetPointer(text));
 }
 
 void InvalidateStoreOf(Relation settings, HeapTuple row) {
@@ -62,7 +81,8 @@ PGQUEUE_FUNCTION(pgqueue_kv_on_write) {
 PGQUEUE_FUNCTION(pgqueue_kv_on_change) {
     TriggerData* data = Called(fcinfo, [](TriggerEvent event) { return TRIGGER_FIRED_AFTER(event) && IsWrite(event); });
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
-    if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
+    if (RecoveryInProgress() || IsBinaryUpgrade || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
+    KeepOne(data->tg_relation, row);
     const TimestampTz expires_at = ValueHeadOf(row->t_data)->expires_at;
     if (TIMESTAMP_IS_NOEND(expires_at)) return PointerGetDatum(nullptr);
     const page::SegmentRef map = page::Attach(data->tg_relation, false, 0);

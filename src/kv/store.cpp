@@ -23,6 +23,14 @@ struct Settings {
     pg_unreachable();
 }
 
+[[noreturn]] void RaiseUnsettled(Store* store) {
+    store->valid = false;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                    errmsg("store \"%s\" does not exist, though a table of its name does", store->name),
+                    errhint("kv.create_store('%s') takes the table over as it is.", store->name)));
+    pg_unreachable();
+}
+
 [[noreturn]] void RaiseLayout(Relation rel, const char* what, const char* hint) {
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                     errmsg("table \"%s\" can't be used as a store: %s", RelationGetRelationName(rel), what),
@@ -177,13 +185,10 @@ void Load(Store* store) {
                       memcpy(&read, pg::DataOf(tuple->t_data), sizeof(read));
                       settings = read;
                   });
-    if (!settings && strcmp(store->name, kDefaultStore) == 0) settings = Settings{};
-    if (!settings || !OidIsValid(store->cells.table))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("store \"%s\" does not exist, though a table of its name does", store->name),
-                        errhint("kv.create_store('%s') takes the table over as it is.", store->name)));
-    store->default_ttl = settings->default_ttl;
-    store->max_entries = settings->max_entries;
+    store->settled = settings || strcmp(store->name, kDefaultStore) == 0;
+    if (!OidIsValid(store->cells.table)) RaiseUnsettled(store);
+    store->default_ttl = settings ? settings->default_ttl : 0;
+    store->max_entries = settings ? settings->max_entries : 0;
     store->acl_role = InvalidOid;
     cache.DependOn(store, store->values.table);
     cache.DependOn(store, store->cells.table);
@@ -218,6 +223,22 @@ Store* Find(std::string_view name) {
     return cache.Find(buffer);
 }
 
+// check: whether the store is one, as it is known by now.
+template <class Check>
+Table OpenPart(Store* store, Part part, LOCKMODE lock, Check check) {
+    for (;;) {
+        cache.Validate(store, Load);
+        check(store);
+        Half* half = part == Part::kValues ? &store->values : &store->cells;
+        const Oid table = half->table;
+        LockRelationOid(table, lock);
+        Relation rel = cache.Holds(store) ? RelationIdGetRelation(table) : nullptr;
+        if (rel != nullptr) return {store, half, rel};
+        UnlockRelationOid(table, lock);
+        store->valid = false;
+    }
+}
+
 }  // namespace
 
 void ValuesName(const char* store, char* out) { snprintf(out, NAMEDATALEN, "s_%.48s", store); }
@@ -243,19 +264,15 @@ const char* FaultOfColumns(Relation rel, Part part) {
                                  : FaultOf(rel, kCellRules.data(), kCellColumns);
 }
 
+Table OpenUnsettled(std::string_view name, Part part, LOCKMODE lock) {
+    return OpenPart(Find(name), part, lock, [](Store*) {});
+}
+
 Table Open(std::string_view name, AclMode privileges, Part part, LOCKMODE lock) {
-    Store* store = Find(name);
-    for (;;) {
-        cache.Validate(store, Load);
+    return OpenPart(Find(name), part, lock, [&](Store* store) {
+        if (unlikely(!store->settled)) RaiseUnsettled(store);
         CheckPrivileges(store, privileges);
-        Half* half = part == Part::kValues ? &store->values : &store->cells;
-        const Oid table = half->table;
-        LockRelationOid(table, lock);
-        Relation rel = cache.Holds(store) ? RelationIdGetRelation(table) : nullptr;
-        if (rel != nullptr) return {store, half, rel};
-        UnlockRelationOid(table, lock);
-        store->valid = false;
-    }
+    });
 }
 
 Table OpenOther(const Table& table, LOCKMODE lock) {

@@ -209,7 +209,7 @@ private:
         // A touch in place may have come between our look and the update; from the update on it waits for us.
         const TimestampTz last = ExpiryOnPage(row->buffer, tid);
         if (keeps && live && last != kept) WriteExpiry(next, last);
-        if (last <= GetCurrentTimestamp()) ReplaceCounter();
+        if (last <= GetCurrentTimestamp()) ReplaceCounter(Cells(), key_);
         heap_freetuple(next);
         Finish(before, drawn, version);
         return true;
@@ -265,16 +265,6 @@ private:
         return *cells_;
     }
     std::optional<Counter> LiveCounter() { return ReadCounter(Cells(), key_, nullptr); }
-
-    // Our row is there (inserted, or in the expired one's place), so nobody makes a counter any more: see Incr.
-    void ReplaceCounter() {
-        std::optional<Counter> counter;
-        {
-            const KeyLock lock(values_.store, Namespace::kKeys, key_);
-            counter = LiveCounter();
-        }
-        if (counter) DeleteCell(Cells(), counter->tid);
-    }
 
     void PrepareTouch(TimestampTz expires_at) {
         if (TIMESTAMP_IS_NOEND(expires_at)) return;

@@ -38,6 +38,13 @@ struct Counter {
 std::optional<Counter> ReadCounter(const Table& cells, const Key& key, Snapshot snapshot);
 bool TouchCounter(const Table& cells, const Key& key, double ttl);
 
+// A value of the key has been stored by our transaction, so nobody makes a counter any more: deletes the one that lives.
+void ReplaceCounter(const Table& cells, const Key& key);
+
+// A counter has come by other means than Incr (COPY), in the row at `tid` of our transaction's: deletes it again where
+// there is a value, which hides it. Raises as Incr where that is not decided.
+void YieldToValue(const Table& cells, const Key& key, const ItemPointerData& tid);
+
 // Adds to a counter and returns the sum. A new one starts at 0 and ends after `ttl` seconds (nothing: the store's
 // default). Raises datatype_mismatch for a key with a value, lock_not_available for one that is being given a value by
 // a transaction that is still open, numeric_value_out_of_range on overflow. The cells are open with a RowExclusiveLock.

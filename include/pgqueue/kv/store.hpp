@@ -26,6 +26,7 @@ struct Half {
 struct Store {
     char name[NAMEDATALEN];  // hash key
     bool valid;
+    bool settled;  // it has its row in kv.settings: one that is being restored may not
     Half values;
     Half cells;
     double default_ttl;  // seconds; 0: none
@@ -59,6 +60,8 @@ const char* FaultOfColumns(Relation rel, Part part);
 // Opens a store's table for the current role, which needs all of `privileges` on its table of values. Raises
 // undefined_table, insufficient_privilege, wrong_object_type. The result is valid until the next Open or invalidation.
 Table Open(std::string_view store, AclMode privileges, Part part, LOCKMODE lock);
+// The same for our triggers: for every role, and while the store's settings have not been restored.
+Table OpenUnsettled(std::string_view store, Part part, LOCKMODE lock);
 // Opens the other table of the same store.
 Table OpenOther(const Table& table, LOCKMODE lock);
 void Close(const Table& table);
