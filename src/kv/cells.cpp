@@ -2,6 +2,7 @@
 
 #include "pgqueue/kv/key_lock.hpp"
 #include "pgqueue/kv/values.hpp"
+#include "pgqueue/page/index_append.hpp"
 #include "pgqueue/page/undelete.hpp"
 
 namespace pgqueue::kv {
@@ -97,10 +98,7 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
     heap_insert(rel, row, GetCurrentCommandId(true), 0, nullptr);
     Relation index = index_open(cells.half->index, RowExclusiveLock);
     std::array<Datum, 2> datums = {CharGetDatum(cell.kind), key.datum};
-    std::array<bool, 2> nulls = {};
-    IndexInfo info{};  // a btree insert doesn't look at it
-    info.type = T_IndexInfo;
-    index_insert(index, datums.data(), nulls.data(), &row->t_self, rel, UNIQUE_CHECK_YES, false, &info);
+    page::InsertIntoIndex(index, datums.data(), row->t_self, rel, UNIQUE_CHECK_YES);
     index_close(index, NoLock);
 
     const BlockNumber block = ItemPointerGetBlockNumber(&row->t_self);

@@ -24,17 +24,8 @@ const char* Qualified(const char* relation) { return psprintf("%s.%s", kSchema, 
 
 bool IsDefault(const char* store) { return strcmp(store, kDefaultStore) == 0; }
 
-// The table of values, or InvalidOid. Locked against DROP, so that it stays what its name says until the transaction
-// ends.
-Oid LockedStore(const Names& names) {
-    for (;;) {
-        const Oid table = pg::RelationIn(kSchema, names.values);
-        if (!OidIsValid(table)) return InvalidOid;
-        LockRelationOid(table, AccessShareLock);
-        if (pg::RelationIn(kSchema, names.values) == table) return table;
-        UnlockRelationOid(table, AccessShareLock);
-    }
-}
+// The table of values, or InvalidOid.
+Oid LockedStore(const Names& names) { return pg::LockedRelationIn(kSchema, names.values); }
 
 Oid OwnedStore(const char* name, const Names& names) {
     CheckStoreName(name);
@@ -74,17 +65,6 @@ void RequireColumns(const char* relation, Part part) {
     table_close(rel, NoLock);
 }
 
-bool HasOurTriggers(Oid table) {
-    Relation rel = table_open(table, AccessShareLock);
-    int ours = 0;
-    for (int i = 0; rel->trigdesc != nullptr && i < rel->trigdesc->numtriggers; i++) {
-        const Trigger* trigger = &rel->trigdesc->triggers[i];
-        if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS && strncmp(trigger->tgname, "pgqueue_", 8) == 0) ours++;
-    }
-    table_close(rel, AccessShareLock);
-    return ours == 2;
-}
-
 constexpr const char* kValueColumns =
     "version bigint NOT NULL, expires_at timestamptz NOT NULL, type \"char\" NOT NULL, "
     "key text COLLATE \"C\" NOT NULL, value text, value_json jsonb, value_bytes bytea, PRIMARY KEY (key), "
@@ -97,6 +77,8 @@ constexpr const char* kCellColumns =
     "key text COLLATE \"C\" NOT NULL, owner name, PRIMARY KEY (kind, key), "
     "CONSTRAINT pgqueue_key CHECK (octet_length(key) BETWEEN 1 AND 1024), "
     "CONSTRAINT pgqueue_owner CHECK (kind IN ('c', 'r', 'l') AND (kind = 'l') = (owner IS NOT NULL))";
+
+constexpr int kOwnTriggers = 2;
 
 // What the functions see, for people and for joins.
 constexpr const char* kView =
@@ -138,7 +120,7 @@ private:
             // A key is never compressed or moved away, so that it can be compared on the page.
             spi_->Run(psprintf("ALTER TABLE %s ALTER key SET STORAGE MAIN", table));
         }
-        if (!HasOurTriggers(pg::RelationIn(kSchema, name))) {
+        if (pg::OwnTriggersOf(pg::RelationIn(kSchema, name)) != kOwnTriggers) {
             MakeTrigger(table, "pgqueue_write", "BEFORE", "on_write");
             MakeTrigger(table, "pgqueue_change", "AFTER", "on_change");
             made_ = true;

@@ -3,6 +3,7 @@
 #include "pgqueue/kv/cells.hpp"
 #include "pgqueue/kv/evict.hpp"
 #include "pgqueue/kv/key_lock.hpp"
+#include "pgqueue/page/index_append.hpp"
 #include "pgqueue/page/inplace.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
@@ -114,10 +115,7 @@ HeapTuple FormEntry(Relation rel, const Key& key, const NewValue& value, int64 v
 void InsertIndexEntry(const Table& values, const Key& key, HeapTuple row, IndexUniqueCheck check) {
     Relation index = index_open(values.half->index, RowExclusiveLock);
     Datum datum = key.datum;
-    bool null = false;
-    IndexInfo info{};  // a btree insert doesn't look at it
-    info.type = T_IndexInfo;
-    index_insert(index, &datum, &null, &row->t_self, values.rel, check, false, &info);
+    page::InsertIntoIndex(index, &datum, row->t_self, values.rel, check);
     index_close(index, NoLock);
 }
 

@@ -168,4 +168,13 @@ int AppendToIndex(Relation index, int64 first, const HeapTuple* rows, int count)
     return position ? position->count : 0;
 }
 
+void InsertIntoIndex(Relation index, Datum* values, const ItemPointerData& row, Relation table,
+                     IndexUniqueCheck check) {
+    std::array<bool, INDEX_MAX_KEYS> nulls{};
+    ItemPointerData tid = row;
+    IndexInfo info{};  // a btree insert doesn't look at it
+    info.type = T_IndexInfo;
+    index_insert(index, values, nulls.data(), &tid, table, check, false, &info);
+}
+
 }  // namespace pgqueue::page

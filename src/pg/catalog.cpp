@@ -2,6 +2,27 @@
 
 namespace pgqueue::pg {
 
+Oid LockedRelationIn(const char* schema, const char* relation) {
+    for (;;) {
+        const Oid oid = RelationIn(schema, relation);
+        if (!OidIsValid(oid)) return InvalidOid;
+        LockRelationOid(oid, AccessShareLock);
+        if (RelationIn(schema, relation) == oid) return oid;
+        UnlockRelationOid(oid, AccessShareLock);
+    }
+}
+
+int OwnTriggersOf(Oid table) {
+    Relation rel = table_open(table, AccessShareLock);
+    int count = 0;
+    for (int i = 0; rel->trigdesc != nullptr && i < rel->trigdesc->numtriggers; i++) {
+        const Trigger* trigger = &rel->trigdesc->triggers[i];
+        if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS && strncmp(trigger->tgname, "pgqueue_", 8) == 0) count++;
+    }
+    table_close(rel, AccessShareLock);
+    return count;
+}
+
 Oid ExtensionRelation(const char* schema, const char* relation) {
     const Oid oid = RelationIn(schema, relation);
     if (!OidIsValid(oid))

@@ -20,8 +20,6 @@ struct Names {
 
 const char* Qualified(const char* relation) { return psprintf("%s.%s", kSchema, quote_identifier(relation)); }
 
-Oid RelationOid(const char* relation) { return get_relname_relid(relation, get_namespace_oid(kSchema, false)); }
-
 Names NamesOf(const char* queue) {
     char parent[NAMEDATALEN];
     char segment[NAMEDATALEN];
@@ -31,13 +29,14 @@ Names NamesOf(const char* queue) {
     SegmentName(queue, 1, segment);
     ArchiveName(queue, archive);
     SequenceName(queue, sequence);
-    return {Qualified(parent), Qualified(segment), Qualified(archive), Qualified(sequence), RelationOid(parent)};
+    return {Qualified(parent), Qualified(segment), Qualified(archive), Qualified(sequence),
+            pg::RelationIn(kSchema, parent)};
 }
 
 Oid OidOf(const char* queue, void (*namer)(const char*, char*)) {
     char name[NAMEDATALEN];
     namer(queue, name);
-    return RelationOid(name);
+    return pg::RelationIn(kSchema, name);
 }
 
 bool Exists(const char* queue, void (*namer)(const char*, char*)) { return OidIsValid(OidOf(queue, namer)); }
@@ -46,6 +45,8 @@ constexpr const char* kColumns =
     "msg_id bigint NOT NULL, enqueued_at timestamptz NOT NULL, vt timestamptz NOT NULL, "
     "last_read_at timestamptz NOT NULL, receipt bigint NOT NULL, read_ct integer NOT NULL, priority integer NOT NULL, "
     "message jsonb, headers jsonb, group_key text";
+
+constexpr int kOwnTriggers = 3;  // of a segment
 
 void CreateTrigger(pg::Spi* spi, const char* table, const char* name, const char* when, const char* function) {
     spi->Run(psprintf("CREATE OR REPLACE TRIGGER %s %s ON %s FOR EACH ROW EXECUTE FUNCTION %s.%s()", name, when, table,
@@ -79,17 +80,6 @@ int64 HighestId(Oid relation) {
     return highest;
 }
 
-bool HasOurTriggers(Oid relation) {
-    Relation rel = table_open(relation, AccessShareLock);
-    int ours = 0;
-    for (int i = 0; rel->trigdesc != nullptr && i < rel->trigdesc->numtriggers; i++) {
-        const Trigger* trigger = &rel->trigdesc->triggers[i];
-        if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS && strncmp(trigger->tgname, "pgqueue_", 8) == 0) ours++;
-    }
-    table_close(rel, AccessShareLock);
-    return ours == 3;
-}
-
 // What is taken over must be the queue's owner's: constraints and defaults of somebody else's table are that one's
 // code.
 void RequireSameOwner(Oid relation, Oid owner) {
@@ -118,14 +108,14 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     }
     char parent[NAMEDATALEN];
     ParentName(queue, parent);
-    const Oid parent_oid = RelationOid(parent);
+    const Oid parent_oid = pg::RelationIn(kSchema, parent);
     if (SegmentsOf(parent_oid, queue).empty()) {
         spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap", unlogged, names.segment,
                           names.parent));
         mine.push_back(names.segment);
     }
     for (const Oid child : SegmentsOf(parent_oid, queue)) {
-        if (HasOurTriggers(child)) continue;
+        if (pg::OwnTriggersOf(child) == kOwnTriggers) continue;
         const char* segment = Qualified(get_rel_name(child));
         CreateTrigger(spi, segment, "pgqueue_insert", "BEFORE INSERT", "on_insert");
         CreateTrigger(spi, segment, "pgqueue_update", "BEFORE UPDATE", "on_update");
@@ -178,16 +168,11 @@ std::optional<StoredSettings> SettingsOf(pg::Spi* spi, const char* queue) {
                           DatumGetBool(SPI_getbinval(row, desc, 3, &null))};
 }
 
-// The parent table's oid, or InvalidOid. Locked against DROP, so that it stays what its name says until the transaction
-// ends.
+// The parent table's oid, or InvalidOid. Locked against DROP.
 Oid LockedQueue(const char* name) {
-    for (;;) {
-        const Oid parent = OidOf(name, ParentName);
-        if (!OidIsValid(parent)) return InvalidOid;
-        LockRelationOid(parent, AccessShareLock);
-        if (OidOf(name, ParentName) == parent) return parent;
-        UnlockRelationOid(parent, AccessShareLock);
-    }
+    char parent[NAMEDATALEN];
+    ParentName(name, parent);
+    return pg::LockedRelationIn(kSchema, parent);
 }
 
 // The same; raises undefined_table, or insufficient_privilege where the role doesn't own it.
@@ -256,7 +241,7 @@ bool Create(const char* name, const QueueSettings& settings) {
     char parent[NAMEDATALEN];
     ParentName(name, parent);
     CommandCounterIncrement();
-    InvalidateQueue(RelationOid(parent));
+    InvalidateQueue(pg::RelationIn(kSchema, parent));
     return inserted || made;
 }
 

@@ -41,10 +41,7 @@ void TableWriter::InsertKeys(const HeapTuple* tuples, int count) {
         done += appended;
         if (appended > 0) continue;
         Datum value = Int64GetDatum(key(done));
-        bool null = false;
-        IndexInfo info{};  // a btree insert doesn't look at it
-        info.type = T_IndexInfo;
-        index_insert(primary_key_, &value, &null, &tuples[done]->t_self, rel_, UNIQUE_CHECK_YES, false, &info);
+        page::InsertIntoIndex(primary_key_, &value, tuples[done]->t_self, rel_, UNIQUE_CHECK_YES);
         done++;
     }
 }

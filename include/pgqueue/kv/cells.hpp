@@ -38,7 +38,8 @@ struct Counter {
 std::optional<Counter> ReadCounter(const Table& cells, const Key& key, Snapshot snapshot);
 bool TouchCounter(const Table& cells, const Key& key, double ttl);
 
-// A value of the key has been stored by our transaction, so nobody makes a counter any more: deletes the one that lives.
+// A value of the key has been stored by our transaction, so nobody makes a counter any more: deletes the one that
+// lives.
 void ReplaceCounter(const Table& cells, const Key& key);
 
 // A counter has come by other means than Incr (COPY), in the row at `tid` of our transaction's: deletes it again where

@@ -15,4 +15,7 @@ namespace pgqueue::page {
 // open with a RowExclusiveLock; it is unique, on one NOT NULL bigint column. May do I/O and raise.
 int AppendToIndex(Relation index, int64 first, const HeapTuple* rows, int count);
 
+// Adds one entry to a btree index, whatever its columns, none of which is NULL: index_insert without an executor.
+void InsertIntoIndex(Relation index, Datum* values, const ItemPointerData& row, Relation table, IndexUniqueCheck check);
+
 }  // namespace pgqueue::page

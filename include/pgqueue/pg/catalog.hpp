@@ -11,6 +11,11 @@ inline Oid RelationIn(const char* schema, const char* relation) {
     return OidIsValid(namespace_oid) ? get_relname_relid(relation, namespace_oid) : InvalidOid;
 }
 
+// The same, locked against DROP, so that it stays what its name says until the transaction ends.
+Oid LockedRelationIn(const char* schema, const char* relation);
+// How many of our triggers the table has in force: ENABLE ALWAYS.
+int OwnTriggersOf(Oid table);
+
 // The extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
