@@ -94,6 +94,17 @@ $node->command_ok([ @psql, '-f', "$dir/plain.sql", 'has' ], 'restored into a dat
 is($session->query("SELECT kv.get('d'), kv.get('dn')"), 'in default|7', 'it finds what was restored');
 $session->query("SELECT kv.set('x', 'y')");
 is($session->query("SELECT kv.ttl('x') > 7000, kv.delete('x')"), 't|t', 'it sets with the ttl that was restored, and deletes');
+# A counter that is copied in beside a value gives way to it, once it is known whether there is one.
+my $counter = "COPY kv.c_default FROM STDIN;\n5\tinfinity\tc\tboth\t\\N\n\\.\n";
+$session->query("BEGIN; SELECT kv.set('both', 'value')");
+fails_with($node, $counter, '55P03', qr/is being given a value by a transaction that is still open/, 'a counter where a value is undecided', 'has');
+$session->query('ROLLBACK');
+sql($node, "BEGIN; $counter; ROLLBACK", 'has');
+is($session->query("SELECT kv.set('both', 'value'), kv.get('both')"), 't|', 'none came');
+sql($node, $counter, 'has');
+is($session->query("SELECT kv.get('both'), count(*) FROM kv.c_default WHERE key = 'both'"), 'value|0', 'a counter where a value is');
+is($session->query("SELECT kv.delete('both')"), 't', 'the value is deleted');
+is($session->query("SELECT kv.get('both')"), '', 'and no counter is below it');
 $session->quit;
 goes_on('has', 'with the extension');
 
