@@ -45,11 +45,11 @@ is(sql($node, "SELECT keys_purged >= 3 * 4000 $worker"), 't', 'the view says how
 
 # Refreshed in between: never removed.
 sql($node, "SELECT kv.set('live' || i, 'x', ttl => 30) FROM generate_series(1, 500) i");
-my $refreshed = run_pgbench($node, 'refresh', 2, 4, "\\set i random(1, 500)\nSELECT kv.touch('live' || :i, 30);\nSELECT kv.set('live' || :i, 'y', ttl => 30);\n");
+my $refreshed = run_pgbench($node, 'refresh', "\\set i random(1, 500)\nSELECT kv.touch('live' || :i, 30);\nSELECT kv.set('live' || :i, 'y', ttl => 30);\n", qw(-c 2 -T 12));
 my $before = sql($node, "SELECT keys_purged $worker");
 my @sizes;
 for my $round (1 .. 3) {
-    my $load = run_pgbench($node, "traffic $round", 2, 4, "\\set i random(1, 20000)\n\\set ttl random(1, 10)\nSELECT kv.set('t' || :i, repeat('x', 200), ttl => :ttl / 10.0);\n");
+    my $load = run_pgbench($node, "traffic $round", "\\set i random(1, 20000)\n\\set ttl random(1, 10)\nSELECT kv.set('t' || :i, repeat('x', 200), ttl => :ttl / 10.0);\n", qw(-c 2 -T 4));
     finish_pgbench($load, 'traffic');
     push @sizes, sql($node, "SELECT pg_total_relation_size('kv.s_default')");
 }
