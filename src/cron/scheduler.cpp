@@ -94,6 +94,11 @@ private:
     void Commit();
     RoundResult Sum(TimestampTz now);
 
+    void SortWaiting() {
+        std::sort(waiting_.begin(), waiting_.end(), [](const Waiting& a, const Waiting& b) {
+            return a.after != b.after ? a.after < b.after : a.run < b.run;
+        });
+    }
     Job* Find(int64 id) {
         const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), id,
                                             [](const Job& job, int64 wanted) { return job.id < wanted; });
@@ -217,8 +222,7 @@ void Scheduler::LoadRuns(bool first) {
         }
         running_.push_back(running);
     }
-    std::stable_sort(waiting_.begin(), waiting_.end(),
-                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+    SortWaiting();
 }
 
 bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
@@ -363,8 +367,7 @@ void Scheduler::Fire(TimestampTz now) {
         if (plan.skipped > 0) NoteMissed(job, plan);
         for (int i = 0; i < plan.count; i++) FireAt(&job, plan.due[i], Reason::kSchedule);
     }
-    std::stable_sort(waiting_.begin(), waiting_.end(),
-                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+    SortWaiting();
 }
 
 // Starting
@@ -420,22 +423,19 @@ void Scheduler::StartWaiting(TimestampTz now) {
     for (std::size_t i = 0; i < count; i++) {
         const Waiting what = before[i];
         const Job* job = Find(what.job);
-        if (what.after > now || no_slot_) {
+        const bool wanted = job != nullptr && (job->active || what.reason == Reason::kManual);
+        if (what.after > now || no_slot_ || (wanted && !MayStart(what, *job))) {
             before[kept++] = what;
-        } else if (job == nullptr || (!job->active && what.reason != Reason::kManual)) {
+        } else if (!wanted) {
             SkipRun(what.run, "skipped: the job was unscheduled or deactivated");
-        } else if (!MayStart(what, *job)) {
-            before[kept++] = what;
         } else {
-            const std::size_t prepared = prepared_.size();
             Prepare(what, *job);
-            if (no_slot_ && prepared == prepared_.size()) before[kept++] = what;
+            if (no_slot_) before[kept++] = what;
         }
     }
     before.resize(kept);
     waiting_.insert(waiting_.begin(), before.begin(), before.end());
-    std::stable_sort(waiting_.begin(), waiting_.end(),
-                     [](const Waiting& a, const Waiting& b) { return a.after < b.after; });
+    SortWaiting();
 }
 
 bool Scheduler::HasWork(TimestampTz now) const {

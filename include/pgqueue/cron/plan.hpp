@@ -33,8 +33,8 @@ struct Policy {
     CatchUp catch_up = CatchUp::kNone;
     int most = kMostRuns;     // missed times that kAll makes up for at once
     std::int64_t grace = 60;  // seconds by which a run may be late and yet not count as missed
-    // The first look after a downtime: what fell into it was missed. Only the last time counts as on time, if it is late
-    // by no more than the grace and a tenth of the way to the next.
+    // The first look after a downtime: what fell into it was missed. Only the last time counts as on time, if it is
+    // late by no more than the grace and a tenth of the way to the next.
     bool resumed = false;
 };
 
