@@ -119,8 +119,8 @@ extern "C" PGDLLEXPORT void pgqueue_job_run(Datum arg) {
     memcpy(&my_generation, MyBgworkerEntry->bgw_extra, sizeof(my_generation));
     result = static_cast<RunResult*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RunResult)));
     RunOrder order = {};
+    before_shmem_exit(OnExit, 0);  // whatever goes wrong, the slot is told
     if (!ClaimRun(my_slot, my_generation, &order)) return;
-    before_shmem_exit(OnExit, 0);
     previous_log_hook = std::exchange(emit_log_hook, OnLog);
     result->started_at = GetCurrentTimestamp();
     pg::BeginWorker();

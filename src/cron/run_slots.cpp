@@ -60,6 +60,7 @@ dsm_handle ShareCommand(int slot, const char* command) {
 }
 
 void DropCommand(int slot) {
+    if (mapped == nullptr) return;  // nothing was started by this process
     for (Mapped& m : *mapped)
         if (m.slot == slot) {
             dsm_detach(m.segment);
@@ -69,15 +70,23 @@ void DropCommand(int slot) {
         }
 }
 
+// Under the lock. A run that has begun goes on, and frees the slot at its end: nobody is told.
+void Disown(Slot* slot) {
+    slot->called_off = true;
+    if (slot->latch != nullptr) {
+        SetLatch(slot->latch);
+        return;
+    }
+    slot->state = RunState::kFree;  // it finds another generation, if it comes at all
+    slot->generation++;
+}
+
 // What this process has prepared and not let go.
 void CallOffAll(int, Datum) {
     Lock lock(LW_EXCLUSIVE);
     for (int i = 0; i < RunSlots(); i++) {
         Slot& slot = shared->slots[i];
-        if (slot.state != RunState::kTaken || slot.scheduler != MyProcPid) continue;
-        slot.called_off = true;
-        if (slot.latch != nullptr) SetLatch(slot.latch);
-        if (slot.pid == 0) slot.state = RunState::kFree;  // it finds another generation, if it comes at all
+        if (slot.state == RunState::kTaken && slot.scheduler == MyProcPid) Disown(&slot);
     }
 }
 
@@ -147,11 +156,25 @@ void LetGo(int i) {
 void CallOff(int i) {
     {
         Lock lock(LW_EXCLUSIVE);
-        Slot& slot = shared->slots[i];
-        slot.called_off = true;
-        if (slot.latch != nullptr) SetLatch(slot.latch);
+        Disown(&shared->slots[i]);
     }
-    FreeRunSlot(i);
+    DropCommand(i);
+}
+
+void CallOffPrepared() { CallOffAll(0, Datum{0}); }
+
+void DisownRuns(Oid home, const pg::TopVector<int>& but) {
+    const auto kept = [&](int slot) { return std::find(but.begin(), but.end(), slot) != but.end(); };
+    {
+        Lock lock(LW_EXCLUSIVE);
+        for (int i = 0; i < RunSlots(); i++) {
+            Slot& slot = shared->slots[i];
+            if (slot.state != RunState::kFree && slot.home == home && !kept(i)) Disown(&slot);
+        }
+    }
+    if (mapped == nullptr) return;
+    for (std::size_t i = mapped->size(); i-- > 0;)
+        if (!kept((*mapped)[i].slot)) DropCommand((*mapped)[i].slot);
 }
 
 void FreeRunSlot(int i) {
@@ -166,7 +189,7 @@ void FreeRunSlot(int i) {
 RunView ViewRun(int i) {
     Lock lock(LW_SHARED);
     const Slot& slot = shared->slots[i];
-    return {slot.state, slot.home, slot.job, slot.run, slot.pid};
+    return {slot.called_off ? RunState::kFree : slot.state, slot.home, slot.job, slot.run, slot.pid};
 }
 
 void ReadResult(int i, RunResult* result) {
@@ -217,6 +240,7 @@ void Finish(int i, uint32 generation, const RunResult& result) {
         slot.latch = nullptr;
         if (slot.called_off) {
             slot.state = RunState::kFree;
+            slot.generation++;
         } else {
             slot.state = RunState::kFinished;
             slot.result = result;

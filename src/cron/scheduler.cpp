@@ -223,6 +223,12 @@ void Scheduler::LoadRuns(bool first) {
         running_.push_back(running);
     }
     SortWaiting();
+    if (!first) return;
+    // What a session has deleted from the history meanwhile, or with the extension.
+    pg::TopVector<int> known;
+    for (const Running& running : running_)
+        if (running.slot >= 0) known.push_back(running.slot);
+    DisownRuns(MyDatabaseId, known);
 }
 
 bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
@@ -276,10 +282,10 @@ void Scheduler::Collect() {
             if (running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree)
                 collected_.push_back(running.slot);
         } else {
-            running_[kept++] = running;
+            std::swap(running_[kept++], running);
             continue;
         }
-        if (running.handle != nullptr) pfree(running.handle);
+        if (running.handle != nullptr) pfree(std::exchange(running.handle, nullptr));
     }
     running_.resize(kept);
 }
@@ -410,6 +416,7 @@ void Scheduler::Prepare(const Waiting& what, const Job& job) {
     // A run that the user has deleted is not wanted any more.
     if (!BeginRun(what.run, Now())) {
         CallOff(slot);
+        pfree(handle);
         prepared_.pop_back();
     }
 }
@@ -418,8 +425,8 @@ void Scheduler::StartWaiting(TimestampTz now) {
     no_slot_ = false;
     std::size_t kept = 0;
     const std::size_t count = waiting_.size();
-    pg::TopVector<Waiting> before;
-    before.swap(waiting_);  // retries of what fails at once are added to it
+    pg::Vector<Waiting> before(waiting_.begin(), waiting_.end());
+    waiting_.clear();  // retries of what fails at once are added to it
     for (std::size_t i = 0; i < count; i++) {
         const Waiting what = before[i];
         const Job* job = Find(what.job);
@@ -447,6 +454,7 @@ bool Scheduler::HasWork(TimestampTz now) const {
         if (slot.state == RunState::kFinished || IsLost(running, slot)) return true;
         if (!running.shown && running.started + kShowRunning <= real && slot.pid != 0) return true;
     }
+    if (!settings::cron_enabled) return false;
     const Instant at = ToUnix(now);
     for (const Job& job : jobs_)
         if (job.active && job.next_due && (*job.next_due <= at || (job.when == When::kClock && job.last_due > at)))
@@ -490,15 +498,17 @@ RoundResult Scheduler::Sum(TimestampTz now) {
     const int64 shift = now - real;
     TimestampTz next = real + kLookAgain;
     for (const Job& job : jobs_)
-        if (job.active && job.next_due) next = std::min(next, FromUnix(*job.next_due) - shift);
+        if (settings::cron_enabled && job.active && job.next_due)
+            next = std::min(next, FromUnix(*job.next_due) - shift);
     for (const Waiting& what : waiting_) {
+        if (!settings::cron_enabled) break;
         if (what.after > now) {
             next = std::min(next, what.after - shift);
             break;
         }
         sum.lag_us = std::max(sum.lag_us, now - what.after);
     }
-    if (slot_at_ > real) next = std::min(next, slot_at_);
+    if (settings::cron_enabled && slot_at_ > real) next = std::min(next, slot_at_);
     for (const Running& running : running_)
         if (!running.shown) next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
     sum.next_at = std::max(next, real);
@@ -546,7 +556,10 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
 }
 
 void Scheduler::AfterError() {
-    for (const Prepared& run : prepared_) CallOff(run.slot);
+    CallOffPrepared();
+    for (const Prepared& run : prepared_) pfree(run.handle);
+    for (const Running& running : running_)
+        if (running.handle != nullptr) pfree(running.handle);
     prepared_.clear();
     collected_.clear();
     running_.clear();

@@ -6,6 +6,7 @@
 // no scheduler (it was killed) is told to the next one.
 #pragma once
 
+#include "pgqueue/pg/memory.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 
 namespace pgqueue::cron {
@@ -49,6 +50,11 @@ int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle);
 void LetGo(int slot);
 void CallOff(int slot);
 void FreeRunSlot(int slot);
+// All that this process has prepared and not let go.
+void CallOffPrepared();
+// Gives up the results of a database's runs but for those in these slots, which nobody will ask for. Those that are
+// under way go on.
+void DisownRuns(Oid home, const pg::TopVector<int>& but);
 
 struct RunView {
     RunState state;
@@ -58,7 +64,7 @@ struct RunView {
     int pid;
 };
 int RunSlots();
-RunView ViewRun(int slot);
+RunView ViewRun(int slot);  // one that was called off counts as free
 // Of one that is kFinished.
 void ReadResult(int slot, RunResult* result);
 
