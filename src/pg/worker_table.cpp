@@ -20,6 +20,7 @@ struct Shared {
     Oid inbox[kInbox];
     int inbox_count;
     bool look_at_all;
+    bool unblocked;
     Block blocks[kBlocks];
     WorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -28,12 +29,12 @@ Shared* shared;
 
 struct AtCommit {
     uint32 attention;
-    bool launcher;
-    bool look_at_all;
-    TopVector<Oid> databases;
+    TopVector<Oid> databases;    // for the launcher
+    TopVector<Oid> start_again;  // their workers
 };
 AtCommit* at_commit;
-bool blocks_are_mine = false;
+bool exit_unblocks = false;
+bool blocks = false;  // in this transaction
 
 class Lock {
 public:
@@ -62,27 +63,47 @@ void SignalWorker(const WorkerSlot& slot) {
     if (slot.state == WorkerState::kRunning) kill(slot.pid, SIGTERM);
 }
 
+void AddOnce(TopVector<Oid>* list, Oid oid) {
+    if (std::find(list->begin(), list->end(), oid) == list->end()) list->push_back(oid);
+}
+
+void Unblock() {
+    blocks = false;
+    Lock lock(LW_EXCLUSIVE);
+    for (Block& block : shared->blocks)
+        if (block.pid == MyProcPid) block.pid = 0;
+    shared->unblocked = true;
+    if (shared->launcher != nullptr) SetLatch(shared->launcher);
+}
+
+void OnExit(int, Datum) { Unblock(); }
+
+void NoLauncher(int, Datum) {
+    Lock lock(LW_EXCLUSIVE);
+    if (shared->launcher_pid == MyProcPid) shared->launcher = nullptr;
+}
+
+void StartAgain(Oid database) {
+    if (OidIsValid(database)) {
+        WakeWorker(database, kStartAgain);
+        return;
+    }
+    for (int i = 0; i < WorkerSlots(); i++) WakeWorker(ViewSlot(i).database, kStartAgain);
+}
+
 void OnTransactionEnd(XactEvent event, void*) {
     if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
     // Nothing is told at PREPARE: COMMIT PREPARED wakes the worker for everything.
     if (event == XACT_EVENT_COMMIT) {
         if (at_commit->attention != 0) WakeWorker(MyDatabaseId, at_commit->attention);
         for (Oid database : at_commit->databases) TellLauncher(database);
+        for (Oid database : at_commit->start_again) StartAgain(database);
     }
     at_commit->attention = 0;
     at_commit->databases.clear();
+    at_commit->start_again.clear();
+    if (blocks) Unblock();
 }
-
-void Unblock(Oid database) {
-    {
-        Lock lock(LW_EXCLUSIVE);
-        for (Block& block : shared->blocks)
-            if (block.pid == MyProcPid && (database == InvalidOid || block.database == database)) block.pid = 0;
-    }
-    TellLauncher(database);
-}
-
-void OnExit(int, Datum) { Unblock(InvalidOid); }
 
 }  // namespace
 
@@ -132,14 +153,12 @@ void TellLauncher(Oid database) {
 
 void WakeWorkerAtCommit(uint32 attention) { at_commit->attention |= attention; }
 
-void TellLauncherAtCommit(Oid database) {
-    if (std::find(at_commit->databases.begin(), at_commit->databases.end(), database) == at_commit->databases.end())
-        at_commit->databases.push_back(database);
-}
+void TellLauncherAtCommit(Oid database) { AddOnce(&at_commit->databases, database); }
+void StartAgainAtCommit(Oid database) { AddOnce(&at_commit->start_again, database); }
 
 void BlockDatabase(Oid database) {
-    if (!blocks_are_mine) before_shmem_exit(OnExit, 0);
-    blocks_are_mine = true;
+    if (!exit_unblocks) before_shmem_exit(OnExit, 0);
+    exit_unblocks = blocks = true;
     {
         Lock lock(LW_EXCLUSIVE);
         for (Block& block : shared->blocks)
@@ -163,27 +182,20 @@ void BlockDatabase(Oid database) {
     }
 }
 
-void UnblockDatabase(Oid database) { Unblock(database); }
-
 void BecomeLauncher() {
     Lock lock(LW_EXCLUSIVE);
     shared->launcher = MyLatch;
     shared->launcher_pid = MyProcPid;
     shared->look_at_all = true;
-    before_shmem_exit(
-        [](int, Datum) {
-            Lock lock(LW_EXCLUSIVE);
-            if (shared->launcher_pid == MyProcPid) shared->launcher = nullptr;
-        },
-        0);
+    before_shmem_exit(NoLauncher, 0);
 }
 
-bool TakeInbox(Oid* databases, int* count) {
+Inbox TakeInbox(Oid* databases, int* count) {
     Lock lock(LW_EXCLUSIVE);
     std::copy_n(shared->inbox, shared->inbox_count, databases);
     *count = shared->inbox_count;
     shared->inbox_count = 0;
-    return std::exchange(shared->look_at_all, false);
+    return {std::exchange(shared->look_at_all, false), std::exchange(shared->unblocked, false)};
 }
 
 SlotView ViewSlot(int slot) {
@@ -243,6 +255,7 @@ bool ClaimSlot(int slot, uint32 generation, Oid* database) {
     const WorkerReport before = s.report;
     s.report = {};
     s.report.started_at = GetCurrentTimestamp();
+    strlcpy(s.report.state, "starting", sizeof(s.report.state));
     s.report.errors = before.errors;
     s.report.last_error_at = before.last_error_at;
     memcpy(s.report.last_error, before.last_error, kReportBytes);
@@ -253,6 +266,9 @@ bool ClaimSlot(int slot, uint32 generation, Oid* database) {
 void LeaveSlot(int slot, Verdict verdict) {
     Lock lock(LW_EXCLUSIVE);
     WorkerSlot& s = shared->slots[slot];
+    // Told to look again since it has looked.
+    if (verdict == Verdict::kNoExtension && (pg_atomic_read_u32(&s.attention) & kLookAround) != 0)
+        verdict = Verdict::kStopped;
     s.state = WorkerState::kExited;
     s.verdict = verdict;
     s.latch = nullptr;

@@ -1,5 +1,6 @@
 #include "pgqueue/worker/launcher.hpp"
 
+#include "pgqueue/cron/run_slots.hpp"
 #include "pgqueue/pg/memory.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 #include "pgqueue/pg/worker_table.hpp"
@@ -34,8 +35,10 @@ public:
 
 private:
     void Scan();
-    void ReadInbox();
+    void ReadInbox(TimestampTz now);
     void CollectExited(TimestampTz now);
+    void DisownRuns();
+    bool IsOver(int slot) const;
     bool HasNotCome(int slot, const pg::SlotView& view, TimestampTz now) const;
     int64 StartWanted(TimestampTz now);
     void StopUnwanted();
@@ -47,9 +50,12 @@ private:
     }
 
     pg::TopVector<Database> databases_;
+    TimestampTz seen_ = 0;  // the clock, the last time
     TimestampTz scan_at_ = 0;
-    TimestampTz slots_at_ = 0;                        // when to try again after there was no free slot
-    int64 slots_pause_ = 0;                           // 0: there was one at the last attempt
+    TimestampTz slots_at_ = 0;     // when to try again after there was no free slot
+    int64 slots_pause_ = 0;        // 0: there was one at the last attempt
+    TimestampTz short_since_ = 0;  // not all that are wanted had a worker, for want of slots; 0: they have
+    bool short_told_ = false;
     pg::TopVector<BackgroundWorkerHandle*> handles_;  // of the slots' workers; null: from before this launcher
 };
 
@@ -74,6 +80,7 @@ bool IsListed(const char* name) {
 }
 
 void Launcher::Scan() {
+    const pg::DieAtOnce die_at_once;
     pg::TopVector<Database> found;
     StartTransactionCommand();
     (void)GetTransactionSnapshot();
@@ -95,13 +102,26 @@ void Launcher::Scan() {
     databases_.swap(found);
 }
 
-void Launcher::ReadInbox() {
+// The results of jobs whose database is gone wait for nobody.
+void Launcher::DisownRuns() {
+    for (int i = 0; i < cron::RunSlots(); i++) {
+        const cron::RunView run = cron::ViewRun(i);
+        if (run.state != cron::RunState::kFree && Find(run.home) == nullptr) cron::DisownRuns(run.home, {});
+    }
+}
+
+void Launcher::ReadInbox(TimestampTz now) {
     Oid told[pg::kInbox];
     int count = 0;
-    const bool all = pg::TakeInbox(told, &count);
-    if (all || count > 0) scan_at_ = 0;
-    if (all)
-        for (Database& database : databases_) database.no_extension = false;
+    const pg::Inbox inbox = pg::TakeInbox(told, &count);
+    // Workers that went before this was told come first: what they saw counts less. One that goes now is told by the
+    // session itself.
+    CollectExited(now);
+    if (inbox.look_at_all || inbox.unblocked || count > 0) scan_at_ = 0;
+    for (Database& database : databases_) {
+        if (inbox.look_at_all) database.no_extension = false;
+        if (inbox.unblocked && database.failures == 0) database.try_at = 0;
+    }
     for (int i = 0; i < count; i++) {
         if (Database* database = Find(told[i])) {
             database->no_extension = false;
@@ -112,11 +132,15 @@ void Launcher::ReadInbox() {
     }
 }
 
+// Whether the worker's process is gone, and the server's slot for it free again. The postmaster tells.
+bool Launcher::IsOver(int slot) const {
+    pid_t pid = 0;
+    return handles_[slot] == nullptr || GetBackgroundWorkerPid(handles_[slot], &pid) == BGWH_STOPPED;
+}
+
 // Whether the worker will never claim its slot.
 bool Launcher::HasNotCome(int slot, const pg::SlotView& view, TimestampTz now) const {
-    pid_t pid = 0;
-    return handles_[slot] != nullptr ? GetBackgroundWorkerPid(handles_[slot], &pid) == BGWH_STOPPED
-                                     : view.given_at + kStartPatience < now;
+    return handles_[slot] != nullptr ? IsOver(slot) : view.given_at + kStartPatience < now;
 }
 
 void Launcher::CollectExited(TimestampTz now) {
@@ -126,12 +150,15 @@ void Launcher::CollectExited(TimestampTz now) {
             slot = pg::ViewSlot(i);  // it may have come and gone in between
             if (slot.state == pg::WorkerState::kStarting) slot.state = pg::WorkerState::kExited;
         }
-        if (slot.state != pg::WorkerState::kExited) continue;
+        if (slot.state != pg::WorkerState::kExited || !IsOver(i)) continue;
         if (Database* database = Find(slot.database)) {
             if (slot.verdict == pg::Verdict::kNoExtension) database->no_extension = true;
+            if (slot.given_at + kLongestPause < now) database->failures = 0;
             Forget(database, now, slot.verdict == pg::Verdict::kFailed);
         }
+        if (slot.verdict == pg::Verdict::kNoExtension) cron::DisownRuns(slot.database, {});
         pg::FreeSlot(i);
+        slots_at_ = 0;
         if (handles_[i] != nullptr) pfree(std::exchange(handles_[i], nullptr));
     }
 }
@@ -163,7 +190,9 @@ void Launcher::Start(Database* database, TimestampTz now) {
         return;
     }
     pg::FreeSlot(slot);
-    if (slots_pause_ == 0)
+    if (short_since_ == 0) short_since_ = now;
+    // Not where some other worker was just about to end.
+    if (now - short_since_ >= kLeastPause && !std::exchange(short_told_, true))
         ereport(LOG,
                 (errmsg("pgqueue: no background worker slot is free for database \"%s\"", NameStr(database->name)),
                  errdetail("It is tried again, ever less often, until there is one."),
@@ -185,15 +214,21 @@ int64 Launcher::StartWanted(TimestampTz now) {
         served.push_back(slot.database);
     }
     int64 pause = scan_at_ - now;
+    bool all_served = true;
     for (Database& database : databases_) {
         if (!database.wanted || database.no_extension) continue;
         if (std::find(served.begin(), served.end(), database.oid) != served.end()) continue;
+        all_served = false;
         if (database.try_at <= now && slots_at_ <= now && starting < kStartsAtOnce) {
             Start(&database, now);
             starting++;
         }
         const TimestampTz next = std::max({database.try_at, slots_at_, now});
         if (next > now) pause = std::min(pause, next - now);
+    }
+    if (all_served) {
+        short_since_ = 0;
+        short_told_ = false;
     }
     return starting > 0 ? std::min(pause, USECS_PER_SEC) : pause;
 }
@@ -206,15 +241,20 @@ void Launcher::Run() {
             ProcessConfigFile(PGC_SIGHUP);
             scan_at_ = 0;
         }
-        ReadInbox();
         TimestampTz now = GetCurrentTimestamp();
-        if (scan_at_ <= now || scan_at_ > now + kScanEvery) {
+        if (now < seen_) {  // the clock was set back
+            scan_at_ = slots_at_ = short_since_ = 0;
+            for (Database& database : databases_) database.try_at = 0;
+        }
+        seen_ = now;
+        ReadInbox(now);
+        if (scan_at_ <= now) {
             Scan();
+            DisownRuns();
             now = GetCurrentTimestamp();
             scan_at_ = now + kScanEvery;
-            StopUnwanted();
         }
-        CollectExited(now);
+        StopUnwanted();
         const int64 pause = StartWanted(now);
         pg::Sleep(pause, "PgqueueLauncherMain");
     }
@@ -224,6 +264,11 @@ void Launcher::Run() {
 
 void RegisterLauncher() {
     if (IsBinaryUpgrade) return;  // pg_upgrade wants nobody there but itself
+    if (max_worker_processes == 0)
+        ereport(LOG,
+                (errmsg("pgqueue: there are no background workers, since \"max_worker_processes\" is 0"),
+                 errdetail("Queues and stores work without them. Jobs don't run, and entries that have expired are "
+                           "removed by kv.purge() only.")));
     BackgroundWorker worker = {};
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
     worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -243,4 +288,6 @@ extern "C" PGDLLEXPORT void pgqueue_launcher(Datum) {
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
     pg::BecomeLauncher();
     worker::Launcher().Run();
+    // Not 0, after which it would not be started again: somebody may have terminated it.
+    proc_exit(1);
 }

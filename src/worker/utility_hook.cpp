@@ -22,6 +22,14 @@ Oid OwnDatabase(const char* name) {
     return OidIsValid(database) && compat::OwnsDatabase(database, GetUserId()) ? database : InvalidOid;
 }
 
+// Which all who may create databases may copy.
+bool IsTemplate(Oid database) {
+    HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+    const bool is = HeapTupleIsValid(tuple) && reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datistemplate;
+    if (HeapTupleIsValid(tuple)) ReleaseSysCache(tuple);
+    return is;
+}
+
 Oid Template(const CreatedbStmt* statement) {
     const char* name = "template1";
     ListCell* cell = nullptr;
@@ -29,7 +37,9 @@ Oid Template(const CreatedbStmt* statement) {
         auto* option = static_cast<DefElem*>(lfirst(cell));
         if (strcmp(option->defname, "template") == 0 && option->arg != nullptr) name = defGetString(option);
     }
-    return MayCreateDatabases() ? get_database_oid(name, true) : InvalidOid;
+    const Oid database = MayCreateDatabases() ? get_database_oid(name, true) : InvalidOid;
+    return OidIsValid(database) && (compat::OwnsDatabase(database, GetUserId()) || IsTemplate(database)) ? database
+                                                                                                         : InvalidOid;
 }
 
 Oid WantedAlone(Node* statement) {
@@ -72,6 +82,11 @@ void CheckBesidePgCron(const CreateExtensionStmt* statement) {
                      : errhint("Rename or drop that schema first.")));
 }
 
+// Whose settings a worker's session has too.
+bool IsWorkersRole(const RoleSpec* role) {
+    return role == nullptr || get_rolespec_oid(role, true) == BOOTSTRAP_SUPERUSERID;
+}
+
 // What the workers should look at once the command has been committed.
 void TellAfter(Node* statement) {
     switch (nodeTag(statement)) {
@@ -86,9 +101,14 @@ void TellAfter(Node* statement) {
             pg::WakeWorkerAtCommit(pg::kLookAround | pg::kJobsChanged | pg::kRunsChanged);
             break;
         case T_AlterDatabaseSetStmt:
-        case T_AlterRoleSetStmt:
-            pg::WakeWorkerAtCommit(pg::kStartAgain);
+            pg::StartAgainAtCommit(get_database_oid(reinterpret_cast<AlterDatabaseSetStmt*>(statement)->dbname, true));
             break;
+        case T_AlterRoleSetStmt: {
+            const auto* alter = reinterpret_cast<AlterRoleSetStmt*>(statement);
+            if (!IsWorkersRole(alter->role)) break;
+            pg::StartAgainAtCommit(alter->database != nullptr ? get_database_oid(alter->database, true) : InvalidOid);
+            break;
+        }
         case T_AlterDatabaseStmt:  // ALLOW_CONNECTIONS
             pg::TellLauncherAtCommit(InvalidOid);
             break;
@@ -104,39 +124,17 @@ void TellAfter(Node* statement) {
     }
 }
 
-// With no worker in the database until the command is over, whatever becomes of it.
-template <class Next>
-[[gnu::noinline]] void RunAlone(Oid database, Next next) {
-    PG_TRY();
-    {
-        pg::BlockDatabase(database);
-        next();
-    }
-    PG_CATCH();
-    {
-        pg::UnblockDatabase(database);
-        PG_RE_THROW();
-    }
-    PG_END_TRY();
-    pg::UnblockDatabase(database);
-}
-
 void Hook(PlannedStmt* planned, const char* query, bool read_only_tree, ProcessUtilityContext context,
           ParamListInfo params, QueryEnvironment* environment, DestReceiver* receiver, QueryCompletion* completion) {
     Node* statement = planned->utilityStmt;
-    const auto next = [&] {
-        (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(planned, query, read_only_tree, context,
-                                                                             params, environment, receiver, completion);
-    };
     // In a failed transaction no catalog may be looked at, nor will anything but its end be done.
     const bool looks = !IsAbortedTransactionBlockState() && IsTransactionState();
     if (looks && IsA(statement, CreateExtensionStmt))
         CheckBesidePgCron(reinterpret_cast<CreateExtensionStmt*>(statement));
     const Oid alone = looks ? WantedAlone(statement) : InvalidOid;
-    if (OidIsValid(alone))
-        RunAlone(alone, next);
-    else
-        next();
+    if (OidIsValid(alone)) pg::BlockDatabase(alone);
+    (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(planned, query, read_only_tree, context,
+                                                                         params, environment, receiver, completion);
     if (looks) TellAfter(statement);
 }
 

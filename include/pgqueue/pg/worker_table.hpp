@@ -66,15 +66,20 @@ void TellLauncher(Oid database);
 // The same for this database, if and when the transaction commits.
 void WakeWorkerAtCommit(uint32 attention);
 void TellLauncherAtCommit(Oid database);
+// The database's worker begins a new session, for other settings. InvalidOid: that of every database.
+void StartAgainAtCommit(Oid database);
 
-// Keeps workers out of the database until UnblockDatabase or the session's end, and waits a few seconds for one that is
-// there to go. Can be cancelled; it is blocked then nevertheless.
+// Keeps workers out of the database until the transaction ends, in one way or the other, and waits a few seconds for
+// one that is there to go.
 void BlockDatabase(Oid database);
-void UnblockDatabase(Oid database);
 
 // For the launcher.
 void BecomeLauncher();
-bool TakeInbox(Oid* databases, int* count);  // up to kInbox; true: look at all
+struct Inbox {
+    bool look_at_all;
+    bool unblocked;  // a database may have a worker again, or is gone, or has another name
+};
+Inbox TakeInbox(Oid* databases, int* count);  // up to kInbox
 inline constexpr int kInbox = 64;
 int WorkerSlots();
 // A copy of what concerns the launcher.
