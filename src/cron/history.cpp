@@ -182,7 +182,7 @@ TimestampTz TrimHistory() {
                                  {INT4OID, INT4OID});
     uint64 removed = 0;
     StartTransactionCommand();
-    const bool held = pg::HoldExtension();
+    const bool held = OidIsValid(pg::HoldExtension());
     PushActiveSnapshot(GetTransactionSnapshot());
     if (held) {
         const pg::RunAs as(pg::ExtensionOwner());

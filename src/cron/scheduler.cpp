@@ -523,7 +523,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     if (!HasWork(now)) return Sum(now);
 
     StartTransactionCommand();
-    if (!pg::HoldExtension()) {
+    if (!OidIsValid(pg::HoldExtension())) {
         CommitTransactionCommand();
         return Sum(now);
     }

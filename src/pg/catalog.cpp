@@ -42,15 +42,15 @@ Oid OwnerOf(Oid relation) {
 
 Oid ExtensionOwner() { return OwnerOf(ExtensionRelation("queue", "settings")); }
 
-bool HoldExtension() {
+Oid HoldExtension() {
     for (Oid oid = get_extension_oid("pgqueue", true); OidIsValid(oid);) {
         LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
         // Whoever had it locked may have dropped it, and made another.
         const Oid now = get_extension_oid("pgqueue", true);
-        if (now == oid) return true;
+        if (now == oid) return oid;
         oid = now;
     }
-    return false;
+    return InvalidOid;
 }
 
 const char* ExtensionVersion() {

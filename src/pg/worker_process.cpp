@@ -6,10 +6,8 @@ namespace {
 volatile sig_atomic_t die_at_once = 0;
 
 void OnTerminate(SIGNAL_ARGS) {
-    if (die_at_once != 0)
-        die(postgres_signal_arg);
-    else
-        SignalHandlerForShutdownRequest(postgres_signal_arg);
+    SignalHandlerForShutdownRequest(postgres_signal_arg);
+    if (die_at_once != 0) die(postgres_signal_arg);
 }
 
 }  // namespace

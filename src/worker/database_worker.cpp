@@ -3,6 +3,7 @@
 // the others from their work.
 #include "pgqueue/cron/scheduler.hpp"
 #include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/compat.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 #include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/settings.hpp"
@@ -18,7 +19,10 @@ constexpr int64 kTrimIdle = 3600 * USECS_PER_SEC;
 int my_slot = -1;
 pg::Verdict verdict = pg::Verdict::kFailed;
 
-void OnExit(int, Datum) { pg::LeaveSlot(my_slot, verdict); }
+void OnExit(int, Datum) {
+    if (verdict == pg::Verdict::kFailed && ShutdownRequestPending) verdict = pg::Verdict::kStopped;
+    pg::LeaveSlot(my_slot, verdict);
+}
 
 void SetState(const char* state, bool busy) {
     pg::ChangeReport(my_slot, [=](pg::WorkerReport* report) { strlcpy(report->state, state, sizeof(report->state)); });
@@ -28,9 +32,25 @@ void SetState(const char* state, bool busy) {
 enum class Extension { kAbsent, kOther, kReady };
 
 // In a transaction.
-Extension LookForExtension() {
-    if (!pg::HoldExtension()) return Extension::kAbsent;
+Extension LookForExtension(Oid* extension) {
+    *extension = pg::HoldExtension();
+    if (!OidIsValid(*extension)) return Extension::kAbsent;
     return strcmp(pg::ExtensionVersion(), kVersion) == 0 ? Extension::kReady : Extension::kOther;
+}
+
+// Whatever the database says for its sessions.
+void UseOwnSettings() {
+    constexpr std::array<std::pair<const char*, const char*>, 6> kSettings = {{
+        {"search_path", "pg_catalog, pg_temp"},
+        {"statement_timeout", "0"},
+        {"lock_timeout", "0"},
+        {compat::kTransactionTimeout, "0"},
+        {"default_transaction_isolation", "read committed"},
+        {"default_transaction_read_only", "off"},
+    }};
+    for (const auto& [name, value] : kSettings)
+        if (name != nullptr)
+            (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
 // Something that is done again and again. A failure costs it a pause, ever longer.
@@ -55,9 +75,12 @@ private:
     Task purge_ = {"purge", 0, 0};
     Task trim_ = {"history", 0, 0};
     bool look_around_ = true;
+    bool told_ = false;   // that it isn't ready
     bool ready_ = false;  // the extension is there, and of this library's version
-    int64 runs_ = 0;      // started since the history was trimmed
-    int64 purged_ = 0;    // since the report
+    Oid extension_ = InvalidOid;
+    TimestampTz seen_ = 0;  // the clock, the last time
+    int64 runs_ = 0;        // started since the history was trimmed
+    int64 purged_ = 0;      // since the report
     int64 started_ = 0;
     int64 lag_us_ = 0;
     bool worked_ = false;
@@ -99,6 +122,7 @@ void Worker::Perform(Task* task, Do work) {
     {
         NoteError(task);
         cron::AfterError();
+        look_around_ = true;  // the extension may be what's missing
     }
     PG_END_TRY();
     MemoryContextSwitchTo(context);
@@ -108,21 +132,25 @@ void Worker::Perform(Task* task, Do work) {
 // False: there is nothing to do here any more.
 bool Worker::LookAround() {
     Extension found = Extension::kReady;
+    Oid extension = InvalidOid;
+    look_around_ = false;
     Task look = {"look around", 0, 0};
     Perform(&look, [&] {
         StartTransactionCommand();
-        found = LookForExtension();
+        found = LookForExtension(&extension);
         CommitTransactionCommand();
         return TimestampTz{0};
     });
     if (look.failures > 0) return true;  // again at the next wake
-    look_around_ = false;
     ready_ = found == Extension::kReady;
+    if (std::exchange(extension_, extension) != extension) cron::AfterError();  // its runs are not those of another one
+    const bool told = std::exchange(told_, found == Extension::kOther);
     if (found == Extension::kOther) {
         SetState("version mismatch", false);
-        ereport(LOG,
-                (errmsg("pgqueue: this database's extension is not of version %s, that of the library", kVersion),
-                 errhint("Run ALTER EXTENSION pgqueue UPDATE, or restart the server where the library is older.")));
+        if (!told)
+            ereport(LOG,
+                    (errmsg("pgqueue: this database's extension is not of version %s, that of the library", kVersion),
+                     errhint("Run ALTER EXTENSION pgqueue UPDATE, or restart the server where the library is older.")));
     }
     if (found == Extension::kAbsent) verdict = pg::Verdict::kNoExtension;
     return found != Extension::kAbsent;
@@ -173,6 +201,8 @@ void Worker::Run() {
         if ((attention & pg::kStartAgain) != 0) break;
         if ((attention & pg::kLookAround) != 0) look_around_ = true;
         const TimestampTz before = GetCurrentTimestamp();
+        if (before < seen_) cron_.at = purge_.at = trim_.at = 0;  // the clock was set back
+        seen_ = before;
         worked_ = false;
         if (look_around_ && !LookAround()) return;
         if (ready_) {
@@ -217,11 +247,11 @@ extern "C" PGDLLEXPORT void pgqueue_database_worker(Datum arg) {
     if (!pg::ClaimSlot(my_slot, generation, &database)) return;
     before_shmem_exit(OnExit, 0);
     pg::BeginWorker();
-    BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+    {
+        const pg::DieAtOnce die_at_once;  // somebody may have the database locked
+        BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+    }
     pgstat_report_appname("pgqueue worker");
-    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
-                            false);
-    // Whatever the database says for its sessions: a purge must wait for nobody.
-    (void)set_config_option("statement_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+    UseOwnSettings();
     worker::Worker().Run();
 }

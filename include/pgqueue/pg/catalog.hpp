@@ -19,8 +19,8 @@ int OwnTriggersOf(Oid table);
 // The extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
-// Locks the extension against being dropped or changed until the transaction ends. False: it is not there.
-bool HoldExtension();
+// Locks the extension against being dropped or changed until the transaction ends. InvalidOid: it is not there.
+Oid HoldExtension();
 const char* ExtensionVersion();  // of the extension's objects in this database; raises the same
 Oid OwnerOf(Oid relation);
 // A role as GRANT and REVOKE write it; "public" is everyone. Raises undefined_object.

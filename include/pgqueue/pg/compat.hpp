@@ -143,6 +143,13 @@ inline void CompletionText(char* text, const QueryCompletion& completion) {
 #endif
 }
 
+// 17 brought a limit for transactions.
+#if PG_VERSION_NUM >= 170000
+inline constexpr const char* kTransactionTimeout = "transaction_timeout";
+#else
+inline constexpr const char* kTransactionTimeout = nullptr;
+#endif
+
 // 17 lets an extension name its wait events; before, all share "Extension".
 inline uint32 WaitEvent(const char* name) {
 #if PG_VERSION_NUM >= 170000
