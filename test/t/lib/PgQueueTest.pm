@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(queue_node configure create_extension sql fails_with drain session wait_for pid_gone run_pgbench pgbench_runs
-  finish_pgbench check_log check_storage
+  finish_pgbench check_log check_storage served served_are worker_pid job_runs cpu_ticks
   wal_of same_lines);
 
 # A server with the library preloaded and, once it runs, the extension in the database postgres.
@@ -147,6 +147,44 @@ sub finish_pgbench {
     my $good = !@aborted && ($allowed || $run->{handle}->full_result(0) == 0);
     ok($good, "pgbench $run->{name} ran to its end") or diag($run->{out});
     return $good;
+}
+
+# The databases in which workers are, sorted; one that has two of them twice.
+sub served {
+    my ($node) = @_;
+    return sql($node, <<'SQL');
+SELECT coalesce(string_agg(datname, ' ' ORDER BY datname), '') FROM pg_stat_activity WHERE backend_type = 'pgqueue worker'
+SQL
+}
+
+# A test that these have a worker each, and no others, soon.
+sub served_are {
+    my ($node, $databases, $what) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    ok(wait_for(sub { served($node) eq $databases }, "workers in $databases"), $what // "workers in $databases")
+      or diag(served($node));
+}
+
+sub worker_pid {
+    my ($node, $database) = @_;
+    return sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pgqueue worker' AND datname = '$database'");
+}
+
+# A test that a job of the database, one that is due all the time, runs.
+sub job_runs {
+    my ($node, $database, $what) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $runs = "SELECT coalesce(max(runid), 0) FROM cron.job_run_details WHERE status = 'succeeded'";
+    my $last = sql($node, $runs, $database);
+    ok(wait_for(sub { sql($node, $runs, $database) > $last }, "a run in $database"), $what // "jobs run in $database");
+}
+
+# The clock ticks that a process has spent on a CPU; on Linux.
+sub cpu_ticks {
+    my ($pid) = @_;
+    my ($fields) = slurp_file("/proc/$pid/stat") =~ /\) (.*)/;
+    my @fields = split / /, $fields;
+    return $fields[11] + $fields[12];
 }
 
 # Nothing that must never be in a server's log is in it.
