@@ -7,6 +7,8 @@
 namespace pgqueue::cron {
 namespace {
 
+constexpr int kCancelAgain = 1000;  // milliseconds
+
 // This process' run. The callbacks below can't be given anything.
 int my_slot = -1;
 uint32 my_generation;
@@ -85,7 +87,9 @@ void RunCommand(const RunOrder& order) {
         MemoryContextSwitchTo(context);
         if (order.max_runtime > 0) {
             timeout = RegisterTimeout(USER_TIMEOUT, OnMaxRuntime);
-            enable_timeout_after(timeout, static_cast<int>(std::min(order.max_runtime * 1000, 2147483000.0)));
+            const auto after = static_cast<int64>(order.max_runtime * static_cast<double>(USECS_PER_SEC));
+            // Again and again, for a command that catches it.
+            enable_timeout_every(timeout, GetCurrentTimestamp() + after, kCancelAgain);
         }
         pg::Execute(command, &tags);
         if (timeout != MAX_TIMEOUTS) disable_timeout(timeout, false);
