@@ -348,7 +348,7 @@ CREATE TABLE cron.job (
     retry_delay double precision NOT NULL DEFAULT 60,
     jitter double precision NOT NULL DEFAULT 0,
     run_at timestamptz,                         -- of a job that runs once
-    is_local boolean NOT NULL DEFAULT true,     -- runs where it is kept, whatever that database is called later
+    is_local boolean NOT NULL,                  -- runs where it is kept, whatever that database is called later
     counts_from timestamptz NOT NULL,           -- no due time before: when the schedule was set, or the job activated
     UNIQUE (jobname, username)
 );

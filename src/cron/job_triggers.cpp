@@ -183,8 +183,11 @@ PGQUEUE_FUNCTION(pgqueue_cron_check_job) {
         values.push_back(value);
         nulls.push_back(null);
     };
-    const char* here = get_database_name(MyDatabaseId);
-    set(kIsLocal, BoolGetDatum(here != nullptr && strcmp(here, row.Text(kDatabase)) == 0));
+    // A restored row says so itself, and names the database that it was dumped from.
+    if (update || row.IsNull(kIsLocal)) {
+        const char* here = get_database_name(MyDatabaseId);
+        set(kIsLocal, BoolGetDatum(here != nullptr && strcmp(here, row.Text(kDatabase)) == 0));
+    }
     if (update ? IsNewSchedule(row, old) : row.IsNull(kCountsFrom)) set(kCountsFrom, TimestampTzGetDatum(Now()));
     if (strcmp(row.Text(kSchedule), kOnceText) != 0 && !row.IsNull(kRunAt)) set(kRunAt, Datum{0}, true);
     tuple = heap_modify_tuple_by_cols(tuple, shape, static_cast<int>(columns.size()), columns.data(), values.data(),
