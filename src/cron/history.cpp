@@ -153,7 +153,7 @@ void SkipRun(int64 run, const char* message) {
 pg::Vector<StoredRun> ReadOpenRuns(std::size_t most) {
     static Statement<1> statement(
         "SELECT runid, jobid, due_time, start_after, attempt, reason, status = 'running' FROM cron.job_run_details "
-        "WHERE status IN ('waiting', 'running') ORDER BY runid LIMIT $1",
+        "WHERE status IN ('waiting', 'running') ORDER BY status = 'running' DESC, start_after, runid LIMIT $1",
         {INT8OID});
     const uint64 rows = statement.Run({Int64GetDatum(static_cast<int64>(most))});
     pg::Vector<StoredRun> runs;

@@ -8,11 +8,12 @@
 namespace pgqueue::cron {
 namespace {
 
+constexpr int64 kForgotten = 600 * USECS_PER_SEC;
+
 struct Slot {
     RunState state;
-    bool called_off;
-    int scheduler;  // its process; 0 once the run is let go
-    uint32 generation;
+    int scheduler;      // its process; 0 once the run is let go
+    uint32 generation;  // of the run: whoever still has another one has been called off
     Oid home;
     Oid database;
     Oid role;
@@ -20,7 +21,8 @@ struct Slot {
     int64 run;
     double max_runtime;
     dsm_handle command;  // a segment that holds the command's text
-    int encoding;        // of that
+    bool pinned;         // which is kept until the run is attached to it, or the slot is free
+    int encoding;        // of the text
     int pid;
     Latch* latch;  // of the run's PGPROC, once it is there
     RunResult result;
@@ -42,75 +44,61 @@ public:
     Lock& operator=(const Lock&) = delete;
 };
 
-// The command's segment lives as long as one of the two is attached. The scheduler's mapping is kept until the slot
-// is free.
-struct Mapped {
-    int slot;
-    dsm_segment* segment;
-};
-pg::TopVector<Mapped>* mapped;
-
-dsm_handle ShareCommand(int slot, const char* command) {
+dsm_handle ShareCommand(const char* command) {
     const std::size_t size = strlen(command) + 1;
     dsm_segment* segment = dsm_create(size, 0);
     memcpy(dsm_segment_address(segment), command, size);
-    dsm_pin_mapping(segment);
-    mapped->push_back({slot, segment});
-    return dsm_segment_handle(segment);
+    const dsm_handle handle = dsm_segment_handle(segment);
+    dsm_pin_segment(segment);
+    dsm_detach(segment);
+    return handle;
 }
 
-void DropCommand(int slot) {
-    if (mapped == nullptr) return;  // nothing was started by this process
-    for (Mapped& m : *mapped)
-        if (m.slot == slot) {
-            dsm_detach(m.segment);
-            m = mapped->back();
-            mapped->pop_back();
-            return;
-        }
-}
-
-// Under the lock. A run that has begun goes on, and frees the slot at its end: nobody is told.
-void Disown(Slot* slot) {
-    slot->called_off = true;
-    if (slot->latch != nullptr) {
-        SetLatch(slot->latch);
-        return;
-    }
-    slot->state = RunState::kFree;  // it finds another generation, if it comes at all
+// With the lock held. What is returned is to be unpinned without it.
+std::optional<dsm_handle> Release(Slot* slot) {
+    const std::optional<dsm_handle> command = slot->pinned ? std::optional(slot->command) : std::nullopt;
+    slot->pinned = false;
+    slot->state = RunState::kFree;
+    slot->scheduler = 0;
     slot->generation++;
+    if (slot->latch != nullptr) SetLatch(std::exchange(slot->latch, nullptr));
+    return command;
 }
 
-// What this process has prepared and not let go.
-void CallOffAll(int, Datum) {
-    Lock lock(LW_EXCLUSIVE);
+// With the lock held. A free one, or else one that another database's worker should have freed long ago: that database
+// or its extension was dropped while the run was under way.
+Slot* FreeSlot() {
+    const TimestampTz forgotten = GetCurrentTimestamp() - kForgotten;
+    Slot* found = nullptr;
     for (int i = 0; i < RunSlots(); i++) {
         Slot& slot = shared->slots[i];
-        if (slot.state == RunState::kTaken && slot.scheduler == MyProcPid) Disown(&slot);
+        if (slot.state == RunState::kFree) return &slot;
+        if (slot.state == RunState::kFinished && slot.home != MyDatabaseId && slot.result.ended_at < forgotten)
+            found = &slot;
     }
+    return found;
 }
 
 int TakeSlot(const RunOrder& order) {
     Lock lock(LW_EXCLUSIVE);
-    for (int i = 0; i < RunSlots(); i++) {
-        Slot& slot = shared->slots[i];
-        if (slot.state != RunState::kFree) continue;
-        const uint32 generation = slot.generation + 1;
-        slot = {};
-        slot.state = RunState::kTaken;
-        slot.generation = generation;
-        slot.scheduler = MyProcPid;
-        slot.home = MyDatabaseId;
-        slot.database = order.database;
-        slot.role = order.role;
-        slot.job = order.job;
-        slot.run = order.run;
-        slot.max_runtime = order.max_runtime;
-        slot.encoding = GetDatabaseEncoding();
-        return i;
-    }
-    return -1;
+    Slot* slot = FreeSlot();
+    if (slot == nullptr) return -1;
+    const uint32 generation = slot->generation + 1;
+    *slot = {};
+    slot->state = RunState::kTaken;
+    slot->generation = generation;
+    slot->scheduler = MyProcPid;
+    slot->home = MyDatabaseId;
+    slot->database = order.database;
+    slot->role = order.role;
+    slot->job = order.job;
+    slot->run = order.run;
+    slot->max_runtime = order.max_runtime;
+    slot->encoding = GetDatabaseEncoding();
+    return static_cast<int>(slot - shared->slots);
 }
+
+void OnSchedulerExit(int, Datum) { CallOffAll(); }
 
 }  // namespace
 
@@ -129,17 +117,23 @@ void RunSlotsShmemInit() {
 int RunSlots() { return settings::cron_max_running; }
 
 int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle) {
-    if (mapped == nullptr) {
-        mapped = new (MemoryContextAlloc(TopMemoryContext, sizeof(*mapped))) pg::TopVector<Mapped>();
-        before_shmem_exit(CallOffAll, 0);
-    }
+    static bool calls_off_at_exit = false;
+    if (!calls_off_at_exit) before_shmem_exit(OnSchedulerExit, 0);
+    calls_off_at_exit = true;
     const int i = TakeSlot(order);
     if (i < 0) return -1;
-    Slot& slot = shared->slots[i];
-    slot.command = ShareCommand(i, order.command);
+    const dsm_handle command = ShareCommand(order.command);
+    uint32 generation = 0;
+    {
+        Lock lock(LW_EXCLUSIVE);
+        Slot& slot = shared->slots[i];
+        slot.command = command;
+        slot.pinned = true;
+        generation = slot.generation;
+    }
     char name[BGW_MAXLEN];
     pg_snprintf(name, sizeof(name), "pgqueue cron job " INT64_FORMAT, order.job);
-    const pg::WorkerSpec spec{name, "pgqueue_job_run", i, &slot.generation, sizeof(slot.generation)};
+    const pg::WorkerSpec spec{name, "pgqueue_job_run", i, &generation, sizeof(generation)};
     if (pg::StartWorker(spec, handle)) return i;
     FreeRunSlot(i);
     return -1;
@@ -153,43 +147,31 @@ void LetGo(int i) {
     if (slot.latch != nullptr) SetLatch(slot.latch);
 }
 
-void CallOff(int i) {
-    {
-        Lock lock(LW_EXCLUSIVE);
-        Disown(&shared->slots[i]);
-    }
-    DropCommand(i);
-}
-
-void CallOffPrepared() { CallOffAll(0, Datum{0}); }
-
-void DisownRuns(Oid home, const pg::TopVector<int>& but) {
-    const auto kept = [&](int slot) { return std::find(but.begin(), but.end(), slot) != but.end(); };
-    {
-        Lock lock(LW_EXCLUSIVE);
-        for (int i = 0; i < RunSlots(); i++) {
-            Slot& slot = shared->slots[i];
-            if (slot.state != RunState::kFree && slot.home == home && !kept(i)) Disown(&slot);
+void CallOffAll() {
+    for (int i = 0; i < RunSlots(); i++) {
+        bool mine = false;
+        {
+            Lock lock(LW_SHARED);
+            const Slot& slot = shared->slots[i];
+            mine = slot.state != RunState::kFree && slot.scheduler == MyProcPid;
         }
+        if (mine) FreeRunSlot(i);
     }
-    if (mapped == nullptr) return;
-    for (std::size_t i = mapped->size(); i-- > 0;)
-        if (!kept((*mapped)[i].slot)) DropCommand((*mapped)[i].slot);
 }
 
 void FreeRunSlot(int i) {
+    std::optional<dsm_handle> command;
     {
         Lock lock(LW_EXCLUSIVE);
-        shared->slots[i].state = RunState::kFree;
-        shared->slots[i].generation++;
+        command = Release(&shared->slots[i]);
     }
-    DropCommand(i);
+    if (command) dsm_unpin_segment(*command);
 }
 
 RunView ViewRun(int i) {
     Lock lock(LW_SHARED);
     const Slot& slot = shared->slots[i];
-    return {slot.called_off ? RunState::kFree : slot.state, slot.home, slot.job, slot.run, slot.pid};
+    return {slot.state, slot.home, slot.job, slot.run, slot.pid};
 }
 
 void ReadResult(int i, RunResult* result) {
@@ -204,17 +186,23 @@ bool ClaimRun(int i, uint32 generation, RunOrder* order) {
     {
         Lock lock(LW_EXCLUSIVE);
         Slot& slot = shared->slots[i];
-        if (slot.generation != generation || slot.state == RunState::kFree || slot.called_off) return false;
+        if (slot.generation != generation) return false;
         slot.pid = MyProcPid;
         slot.latch = MyLatch;
         *order = {slot.job, slot.run, slot.database, slot.role, slot.max_runtime, nullptr, slot.encoding};
         command = slot.command;
     }
-    // The segment is gone where the scheduler is.
-    if (dsm_segment* segment = dsm_attach(command)) {
-        dsm_pin_mapping(segment);
-        order->command = static_cast<const char*>(dsm_segment_address(segment));
+    dsm_segment* segment = dsm_attach(command);
+    if (segment == nullptr) return true;  // called off this moment
+    dsm_pin_mapping(segment);
+    order->command = static_cast<const char*>(dsm_segment_address(segment));
+    bool pinned = false;
+    {
+        Lock lock(LW_EXCLUSIVE);
+        Slot& slot = shared->slots[i];
+        pinned = slot.generation == generation && std::exchange(slot.pinned, false);
     }
+    if (pinned) dsm_unpin_segment(command);
     return true;
 }
 
@@ -223,7 +211,7 @@ bool MayGo(int i, uint32 generation) {
         {
             Lock lock(LW_SHARED);
             const Slot& slot = shared->slots[i];
-            if (slot.generation != generation || slot.called_off) return false;
+            if (slot.generation != generation) return false;
             if (slot.state == RunState::kGoing) return true;
         }
         pg::Sleep(10 * USECS_PER_SEC, "PgqueueRunStart");
@@ -238,16 +226,11 @@ void Finish(int i, uint32 generation, const RunResult& result) {
         if (slot.generation != generation) return;
         home = slot.home;
         slot.latch = nullptr;
-        if (slot.called_off) {
-            slot.state = RunState::kFree;
-            slot.generation++;
-        } else {
-            slot.state = RunState::kFinished;
-            slot.result = result;
-            slot.result.pid = MyProcPid;
-        }
+        slot.state = RunState::kFinished;
+        slot.result = result;
+        slot.result.pid = MyProcPid;
     }
-    pg::WakeWorker(home, pg::kRunsChanged);
+    pg::WakeWorker(home, pg::kRunEnded);
 }
 
 }  // namespace pgqueue::cron

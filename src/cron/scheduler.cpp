@@ -59,6 +59,7 @@ struct Running {
     int64 job;
     TimestampTz due;
     int attempt;
+    Reason reason;
     TimestampTz started;             // by the server's clock
     BackgroundWorkerHandle* handle;  // null: started by another process
     bool shown;
@@ -79,6 +80,7 @@ private:
     bool HasWork(TimestampTz now) const;
     void LoadJobs();
     void LoadRuns(bool first);
+    void AdoptUnknown();
     void LoadJob(HeapTuple row, TupleDesc shape);
     void Collect();
     void CollectOne(Running* running, const RunResult& result);
@@ -90,7 +92,8 @@ private:
     bool MayStart(const Waiting& what, const Job& job) const;
     void Prepare(const Waiting& what, const Job& job);
     void Fail(const Waiting& what, const Job* job, const char* sqlstate, const char* message);
-    void Retry(int64 job_id, int attempt, TimestampTz due);
+    void Retry(int64 job_id, int attempt, TimestampTz due, Reason reason);
+    void Done(const Job& job, Reason reason);
     void Commit();
     RoundResult Sum(TimestampTz now);
 
@@ -115,9 +118,13 @@ private:
         }));
     }
 
+    // Some that wait may be retries of a later day, so it isn't their end that counts.
+    bool ReadsMore() const { return more_waiting_ && waiting_.size() < kMostWaiting / 2; }
+
     MemoryContext jobs_context_ = nullptr;  // of what jobs_ points to
     pg::TopVector<Job> jobs_;               // by id
     pg::TopVector<Waiting> waiting_;        // by when they may start
+    pg::TopVector<Waiting> before_;         // what waited before this round's starts
     pg::TopVector<Running> running_;
     pg::TopVector<Prepared> prepared_;  // in this round: not let go yet
     pg::TopVector<int> collected_;      // slots whose results this round writes
@@ -215,20 +222,27 @@ void Scheduler::LoadRuns(bool first) {
         }
         if (!first) continue;
         // Begun by a worker before this one. Where it isn't under way any more nobody knows how it ended.
-        Running running = {-1, run.run, run.job, run.due, run.attempt, GetCurrentTimestamp(), nullptr, false};
+        Running running = {-1,      run.run, run.job, run.due, run.attempt, run.reason, GetCurrentTimestamp(),
+                           nullptr, false};
         for (int i = 0; i < RunSlots(); i++) {
             const RunView slot = ViewRun(i);
             if (slot.state != RunState::kFree && slot.home == MyDatabaseId && slot.run == run.run) running.slot = i;
         }
         running_.push_back(running);
     }
+    if (first) AdoptUnknown();
     SortWaiting();
-    if (!first) return;
-    // What a session has deleted from the history meanwhile, or with the extension.
-    pg::TopVector<int> known;
-    for (const Running& running : running_)
-        if (running.slot >= 0) known.push_back(running.slot);
-    DisownRuns(MyDatabaseId, known);
+}
+
+// Runs of a worker before this one that the history doesn't know any more. Their slots are ours to free.
+void Scheduler::AdoptUnknown() {
+    for (int i = 0; i < RunSlots(); i++) {
+        const RunView slot = ViewRun(i);
+        if (slot.state == RunState::kFree || slot.home != MyDatabaseId) continue;
+        const bool known =
+            std::any_of(running_.begin(), running_.end(), [=](const Running& running) { return running.slot == i; });
+        if (!known) running_.push_back({i, slot.run, 0, 0, 0, Reason::kManual, GetCurrentTimestamp(), nullptr, true});
+    }
 }
 
 bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
@@ -239,10 +253,16 @@ bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
     return running.started + kLostPatience < GetCurrentTimestamp();
 }
 
-void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due) {
+// A job that runs once is gone after it has. A run ordered by hand before is beside that.
+void Scheduler::Done(const Job& job, Reason reason) {
+    if (job.when == When::kOnce && !(reason == Reason::kManual && job.next_due)) DeleteJob(job.id);
+}
+
+void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due, Reason reason) {
     const Job* job = Find(job_id);
-    if (job == nullptr || attempt > job->retries) {
-        if (job != nullptr && job->when == When::kOnce) DeleteJob(job_id);
+    if (job == nullptr) return;
+    if (attempt > job->retries) {
+        Done(*job, reason);
         return;
     }
     const TimestampTz after = Now() + static_cast<int64>(job->retry_delay * static_cast<double>(USECS_PER_SEC));
@@ -256,9 +276,9 @@ void Scheduler::CollectOne(Running* running, const RunResult& result) {
     FinishRun(running->run, result);
     Job* job = Find(running->job);
     if (!result.succeeded)
-        Retry(running->job, running->attempt, running->due);
-    else if (job != nullptr && job->when == When::kOnce)
-        DeleteJob(running->job);
+        Retry(running->job, running->attempt, running->due, running->reason);
+    else if (job != nullptr)
+        Done(*job, running->reason);
 }
 
 // Writes the results of runs that are over.
@@ -324,8 +344,9 @@ void Scheduler::FireAt(Job* job, Instant due_at, Reason reason) {
                   due + JitterOf(*job, due_at),
                   1,
                   reason};
-    // A run that only waits for a free slot isn't under way: that others are many is no reason to skip.
-    const bool busy = RunningOf(job->id) > 0;
+    // What runs once is not skipped: it waits for one that was ordered by hand. A run that only waits for a free slot
+    // isn't under way: that others are many is no reason to skip.
+    const bool busy = job->when != When::kOnce && RunningOf(job->id) > 0;
     const int waiting = WaitingOf(job->id, now);
     if (busy && job->overlap == Overlap::kSkip)
         run.message = "skipped: the run before was still under way";
@@ -390,7 +411,7 @@ void Scheduler::Fail(const Waiting& what, const Job* job, const char* sqlstate, 
     strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
     result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
     FinishRun(what.run, result);
-    if (job != nullptr) Retry(what.job, what.attempt, what.due);
+    if (job != nullptr) Retry(what.job, what.attempt, what.due, what.reason);
 }
 
 void Scheduler::Prepare(const Waiting& what, const Job& job) {
@@ -415,7 +436,7 @@ void Scheduler::Prepare(const Waiting& what, const Job& job) {
     prepared_.push_back({slot, handle, what});
     // A run that the user has deleted is not wanted any more.
     if (!BeginRun(what.run, Now())) {
-        CallOff(slot);
+        FreeRunSlot(slot);
         pfree(handle);
         prepared_.pop_back();
     }
@@ -425,28 +446,28 @@ void Scheduler::StartWaiting(TimestampTz now) {
     no_slot_ = false;
     std::size_t kept = 0;
     const std::size_t count = waiting_.size();
-    pg::Vector<Waiting> before(waiting_.begin(), waiting_.end());
-    waiting_.clear();  // retries of what fails at once are added to it
+    before_.clear();
+    before_.swap(waiting_);  // retries of what fails at once are added to it
     for (std::size_t i = 0; i < count; i++) {
-        const Waiting what = before[i];
+        const Waiting what = before_[i];
         const Job* job = Find(what.job);
         const bool wanted = job != nullptr && (job->active || what.reason == Reason::kManual);
         if (what.after > now || no_slot_ || (wanted && !MayStart(what, *job))) {
-            before[kept++] = what;
+            before_[kept++] = what;
         } else if (!wanted) {
             SkipRun(what.run, "skipped: the job was unscheduled or deactivated");
         } else {
             Prepare(what, *job);
-            if (no_slot_) before[kept++] = what;
+            if (no_slot_) before_[kept++] = what;
         }
     }
-    before.resize(kept);
-    waiting_.insert(waiting_.begin(), before.begin(), before.end());
+    before_.resize(kept);
+    waiting_.insert(waiting_.begin(), before_.begin(), before_.end());
     SortWaiting();
 }
 
 bool Scheduler::HasWork(TimestampTz now) const {
-    if (!loaded_ || reload_jobs_ || reload_runs_ || (more_waiting_ && waiting_.empty())) return true;
+    if (!loaded_ || reload_jobs_ || reload_runs_ || ReadsMore()) return true;
     const TimestampTz real = GetCurrentTimestamp();
     for (const Running& running : running_) {
         if (running.slot < 0) return true;
@@ -480,8 +501,8 @@ void Scheduler::Commit() {
     collected_.clear();
     for (const Prepared& run : prepared_) {
         LetGo(run.slot);
-        running_.push_back(
-            {run.slot, run.what.run, run.what.job, run.what.due, run.what.attempt, real, run.handle, false});
+        running_.push_back({run.slot, run.what.run, run.what.job, run.what.due, run.what.attempt, run.what.reason, real,
+                            run.handle, false});
         started_++;
     }
     prepared_.clear();
@@ -508,7 +529,7 @@ RoundResult Scheduler::Sum(TimestampTz now) {
         }
         sum.lag_us = std::max(sum.lag_us, now - what.after);
     }
-    if (settings::cron_enabled && slot_at_ > real) next = std::min(next, slot_at_);
+    if (slot_at_ > real) next = std::min(next, slot_at_);
     for (const Running& running : running_)
         if (!running.shown) next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
     sum.next_at = std::max(next, real);
@@ -523,7 +544,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     if (!HasWork(now)) return Sum(now);
 
     StartTransactionCommand();
-    if (!OidIsValid(pg::HoldExtension())) {
+    if (!pg::HoldExtension()) {
         CommitTransactionCommand();
         return Sum(now);
     }
@@ -536,7 +557,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
             ReadJobs();
             LoadJobs();
         }
-        if (reload_runs_ || !loaded_ || (more_waiting_ && waiting_.empty())) LoadRuns(!loaded_);
+        if (reload_runs_ || !loaded_ || ReadsMore()) LoadRuns(!loaded_);
         Collect();
         Show();
         now = Now();
@@ -556,12 +577,13 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
 }
 
 void Scheduler::AfterError() {
-    CallOffPrepared();
+    CallOffAll();
     for (const Prepared& run : prepared_) pfree(run.handle);
     for (const Running& running : running_)
         if (running.handle != nullptr) pfree(running.handle);
     prepared_.clear();
     collected_.clear();
+    before_.clear();
     running_.clear();
     loaded_ = false;
 }

@@ -47,7 +47,7 @@ bool BeginRun(int64 run, TimestampTz at);
 void ShowRun(int64 run, int pid);
 void FinishRun(int64 run, const RunResult& result);
 void SkipRun(int64 run, const char* message);
-// Waiting and running ones, the oldest first.
+// Running ones, then waiting ones in the order in which they may start.
 pg::Vector<StoredRun> ReadOpenRuns(std::size_t most);
 
 }  // namespace pgqueue::cron

@@ -6,7 +6,6 @@
 // no scheduler (it was killed) is told to the next one.
 #pragma once
 
-#include "pgqueue/pg/memory.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 
 namespace pgqueue::cron {
@@ -48,13 +47,10 @@ void RunSlotsShmemInit();
 // free now. A session that exits calls off what it has not let go.
 int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle);
 void LetGo(int slot);
-void CallOff(int slot);
+// Calls off all runs that this process has not let go.
+void CallOffAll();
+// Of a run that is over, or is called off by that.
 void FreeRunSlot(int slot);
-// All that this process has prepared and not let go.
-void CallOffPrepared();
-// Gives up the results of a database's runs but for those in these slots, which nobody will ask for. Those that are
-// under way go on.
-void DisownRuns(Oid home, const pg::TopVector<int>& but);
 
 struct RunView {
     RunState state;
@@ -64,7 +60,7 @@ struct RunView {
     int pid;
 };
 int RunSlots();
-RunView ViewRun(int slot);  // one that was called off counts as free
+RunView ViewRun(int slot);
 // Of one that is kFinished.
 void ReadResult(int slot, RunResult* result);
 

@@ -13,10 +13,11 @@ namespace pgqueue::pg {
 // Why a worker is woken.
 enum Attention : uint32 {
     kJobsChanged = 1,  // cron.job
-    kRunsChanged = 2,  // cron.job_run_details, or a run has ended
+    kRunsChanged = 2,  // cron.job_run_details
     kLookAround = 4,   // the extension may be gone or changed
     kStartAgain = 8,   // settings that are read when a session begins
-    kEverything = 15,
+    kRunEnded = 16,
+    kEverything = 31,
 };
 
 enum class WorkerState : int { kFree, kStarting, kRunning, kExited };
