@@ -80,10 +80,13 @@ void ReadJobs() {
 
 void AdoptDatabaseName() {
     static Statement<1> jobs("UPDATE cron.job SET database = $1 WHERE is_local AND database <> $1", {TEXTOID});
+    (void)jobs.Run({CStringGetTextDatum(get_database_name(MyDatabaseId))});
+}
+
+void ForgetOrphans() {
     static Statement<0> orphans("DELETE FROM cron.job_state s WHERE NOT EXISTS "
                                 "(SELECT FROM cron.job j WHERE j.jobid = s.jobid)",
                                 {});
-    (void)jobs.Run({CStringGetTextDatum(get_database_name(MyDatabaseId))});
     (void)orphans.Run({});
 }
 

@@ -553,7 +553,8 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
         const pg::RunAs as(pg::ExtensionOwner());
         pg::Spi spi;
         if (reload_jobs_ || !loaded_) {
-            if (!loaded_) AdoptDatabaseName();
+            if (!loaded_) ForgetOrphans();
+            AdoptDatabaseName();  // a restore brings its rows after we first looked
             ReadJobs();
             LoadJobs();
         }

@@ -38,6 +38,8 @@ struct StoredRun {
 void ReadJobs();
 // After ALTER DATABASE RENAME, or a restore into a database of another name: local jobs show the name it has now.
 void AdoptDatabaseName();
+// What is remembered of jobs that are gone.
+void ForgetOrphans();
 void RememberDue(int64 job, TimestampTz due);
 void DeleteJob(int64 job);
 
