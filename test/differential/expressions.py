@@ -162,6 +162,12 @@ def unwrapped(field, elements):
     return result
 
 
+def without_short_ranges(field, elements):
+    """5-5 as 5, and 59/2 as 59: to some they mean all there is, as ranges that wrap around."""
+    return [("a", element[1]) if element[0] == "a-b" and element[1] == element[2] or
+            element[0] == "a/n" and element[1] == LAST[field] else element for element in elements]
+
+
 def numbers(field, element):
     """The element, or if it is one of numbers, those."""
     if element == ("*", 0):
@@ -171,7 +177,7 @@ def numbers(field, element):
 
 def for_croniter(schedule):
     """Its text, and whether days have to match both fields: it asks the caller for that. Seconds come last."""
-    fields = [unwrapped(field, schedule.fields[field]) for field in range(6)]
+    fields = [without_short_ranges(field, unwrapped(field, schedule.fields[field])) for field in range(6)]
     # Its versions don't agree what 7 is in a range, beside seconds, or as the end of a/n.
     fields[WEEKDAY] = [one for element in fields[WEEKDAY] for one in numbers(WEEKDAY, element)]
     kinds = schedule.kinds(DAY) | schedule.kinds(WEEKDAY)
@@ -221,9 +227,7 @@ def for_croner(schedule):
     for field in range(6):
         fields[field] = [("a-b", element[1], LAST[field], element[2]) if element[0] == "a/n" else element
                          for element in fields[field]]
-    # To it sun-sun is each day.
-    fields[WEEKDAY] = [("a", element[1]) if element[0] == "a-b" and element[1] == element[2] else element
-                       for element in fields[WEEKDAY]]
+    fields = [without_short_ranges(field, fields[field]) for field in range(6)]
     text = text_of_full_stars(Schedule(fields, schedule.has_seconds, schedule.names))
     if schedule.takes_both():
         start, weekday = text.rsplit(" ", 1)
