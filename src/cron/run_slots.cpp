@@ -8,8 +8,6 @@
 namespace pgqueue::cron {
 namespace {
 
-constexpr int64 kForgotten = 600 * USECS_PER_SEC;
-
 struct Slot {
     RunState state;
     int scheduler;      // its process; 0 once the run is let go
@@ -65,18 +63,11 @@ std::optional<dsm_handle> Release(Slot* slot) {
     return command;
 }
 
-// With the lock held. A free one, or else one that another database's worker should have freed long ago: that database
-// or its extension was dropped while the run was under way.
+// With the lock held; null: none is free.
 Slot* FreeSlot() {
-    const TimestampTz forgotten = GetCurrentTimestamp() - kForgotten;
-    Slot* found = nullptr;
-    for (int i = 0; i < RunSlots(); i++) {
-        Slot& slot = shared->slots[i];
-        if (slot.state == RunState::kFree) return &slot;
-        if (slot.state == RunState::kFinished && slot.home != MyDatabaseId && slot.result.ended_at < forgotten)
-            found = &slot;
-    }
-    return found;
+    Slot* end = shared->slots + RunSlots();
+    Slot* slot = std::find_if(shared->slots, end, [](const Slot& s) { return s.state == RunState::kFree; });
+    return slot != end ? slot : nullptr;
 }
 
 int TakeSlot(const RunOrder& order) {
@@ -156,6 +147,13 @@ void CallOffAll() {
             mine = slot.state != RunState::kFree && slot.scheduler == MyProcPid;
         }
         if (mine) FreeRunSlot(i);
+    }
+}
+
+void DisownRuns(Oid home) {
+    for (int i = 0; i < RunSlots(); i++) {
+        const RunView run = ViewRun(i);
+        if (run.state != RunState::kFree && run.home == home) FreeRunSlot(i);
     }
 }
 

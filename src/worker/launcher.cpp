@@ -106,7 +106,7 @@ void Launcher::Scan() {
 void Launcher::DisownRuns() {
     for (int i = 0; i < cron::RunSlots(); i++) {
         const cron::RunView run = cron::ViewRun(i);
-        if (run.state != cron::RunState::kFree && Find(run.home) == nullptr) cron::DisownRuns(run.home, {});
+        if (run.state != cron::RunState::kFree && Find(run.home) == nullptr) cron::DisownRuns(run.home);
     }
 }
 
@@ -156,7 +156,7 @@ void Launcher::CollectExited(TimestampTz now) {
             if (slot.given_at + kLongestPause < now) database->failures = 0;
             Forget(database, now, slot.verdict == pg::Verdict::kFailed);
         }
-        if (slot.verdict == pg::Verdict::kNoExtension) cron::DisownRuns(slot.database, {});
+        if (slot.verdict == pg::Verdict::kNoExtension) cron::DisownRuns(slot.database);
         pg::FreeSlot(i);
         slots_at_ = 0;
         if (handles_[i] != nullptr) pfree(std::exchange(handles_[i], nullptr));

@@ -51,6 +51,8 @@ void LetGo(int slot);
 void CallOffAll();
 // Of a run that is over, or is called off by that.
 void FreeRunSlot(int slot);
+// Frees those of a database whose results nobody will ask for. What is under way goes on.
+void DisownRuns(Oid home);
 
 struct RunView {
     RunState state;
