@@ -130,6 +130,15 @@ int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle) {
     return -1;
 }
 
+bool AssignRun(int i, int64 run) {
+    Lock lock(LW_EXCLUSIVE);
+    Slot& slot = shared->slots[i];
+    // It may be over already, with a result that tells why its process could not come up.
+    if (slot.scheduler != MyProcPid || slot.state == RunState::kFree) return false;
+    slot.run = run;
+    return true;
+}
+
 void LetGo(int i) {
     Lock lock(LW_EXCLUSIVE);
     Slot& slot = shared->slots[i];

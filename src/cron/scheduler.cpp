@@ -17,6 +17,9 @@ constexpr int64 kShowRunning = USECS_PER_SEC / 2;    // a run that lasts longer 
 constexpr int64 kLostPatience = 30 * USECS_PER_SEC;  // for a run whose worker never came, started by another process
 constexpr int64 kSlotPause = 1000;                   // first pause where no slot for a run is free
 constexpr int64 kLongestSlotPause = USECS_PER_SEC;
+constexpr int64 kLead = 40000;                       // a run's process is started so long before it is due
+constexpr int64 kAheadPatience = 2 * USECS_PER_SEC;  // and called off if it isn't used by then
+constexpr std::size_t kMostAhead = 8;
 constexpr int kMostQueued = 100;             // runs of one job that wait for slots
 constexpr std::size_t kMostWaiting = 10000;  // read at one time
 
@@ -71,6 +74,16 @@ struct Prepared {
     Waiting what;
 };
 
+// A run's process that was started a moment before the job is due, to be there in time.
+struct Ahead {
+    int64 job;
+    int slot;
+    BackgroundWorkerHandle* handle;
+    Oid role;
+    Oid database;
+    TimestampTz started;  // by the server's clock
+};
+
 class Scheduler {
 public:
     RoundResult Round(bool jobs_changed, bool runs_changed);
@@ -88,6 +101,10 @@ private:
     void Show();
     void Fire(TimestampTz now);
     void FireAt(Job* job, Instant due, Reason reason);
+    bool IsSoon(const Job& job, TimestampTz now) const;
+    void StartAhead(TimestampTz now);
+    void CallOffAhead(TimestampTz older_than);
+    int TakeAhead(const Waiting& what, Oid role, Oid database, BackgroundWorkerHandle** handle);
     void StartWaiting(TimestampTz now);
     bool MayStart(const Waiting& what, const Job& job) const;
     void Prepare(const Waiting& what, const Job& job);
@@ -126,6 +143,7 @@ private:
     pg::TopVector<Waiting> waiting_;        // by when they may start
     pg::TopVector<Waiting> before_;         // what waited before this round's starts
     pg::TopVector<Running> running_;
+    pg::TopVector<Ahead> ahead_;
     pg::TopVector<Prepared> prepared_;  // in this round: not let go yet
     pg::TopVector<int> collected_;      // slots whose results this round writes
     bool more_waiting_ = false;         // in the table than were read
@@ -414,6 +432,60 @@ void Scheduler::Fail(const Waiting& what, const Job* job, const char* sqlstate, 
     if (job != nullptr) Retry(what.job, what.attempt, what.due, what.reason);
 }
 
+// Whether a process should be started for it now.
+bool Scheduler::IsSoon(const Job& job, TimestampTz now) const {
+    if (!job.active || !job.next_due || job.jitter > 0 || ahead_.size() >= kMostAhead) return false;
+    const int64 left = FromUnix(*job.next_due) - now;
+    return left > 0 && left <= kLead && (job.overlap == Overlap::kAllow || RunningOf(job.id) == 0) &&
+           std::none_of(ahead_.begin(), ahead_.end(), [&](const Ahead& a) { return a.job == job.id; });
+}
+
+void Scheduler::StartAhead(TimestampTz now) {
+    if (std::none_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return IsSoon(job, now); })) return;
+    StartTransactionCommand();
+    for (const Job& job : jobs_) {
+        if (!IsSoon(job, now)) continue;
+        Ahead ahead = {job.id, -1, nullptr, get_role_oid(job.username, true), InvalidOid, GetCurrentTimestamp()};
+        ahead.database = job.local ? MyDatabaseId : get_database_oid(job.database, true);
+        if (!OidIsValid(ahead.role) || !OidIsValid(ahead.database)) continue;
+        MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+        ahead.slot = PrepareRun({job.id, 0, ahead.database, ahead.role, job.max_runtime, job.command}, &ahead.handle);
+        MemoryContextSwitchTo(old);
+        if (ahead.slot < 0) break;
+        ahead_.push_back(ahead);
+    }
+    CommitTransactionCommand();
+}
+
+void Scheduler::CallOffAhead(TimestampTz older_than) {
+    std::size_t kept = 0;
+    for (const Ahead& ahead : ahead_) {
+        if (ahead.started >= older_than) {
+            ahead_[kept++] = ahead;
+            continue;
+        }
+        FreeRunSlot(ahead.slot);
+        pfree(ahead.handle);
+    }
+    ahead_.resize(kept);
+}
+
+// The slot of the process that was started ahead for this run, or -1.
+int Scheduler::TakeAhead(const Waiting& what, Oid role, Oid database, BackgroundWorkerHandle** handle) {
+    const auto place =
+        std::find_if(ahead_.begin(), ahead_.end(), [&](const Ahead& ahead) { return ahead.job == what.job; });
+    if (place == ahead_.end()) return -1;
+    const Ahead ahead = *place;
+    ahead_.erase(place);
+    if (ahead.role == role && ahead.database == database && AssignRun(ahead.slot, what.run)) {
+        *handle = ahead.handle;
+        return ahead.slot;
+    }
+    FreeRunSlot(ahead.slot);
+    pfree(ahead.handle);
+    return -1;
+}
+
 void Scheduler::Prepare(const Waiting& what, const Job& job) {
     const Oid role = get_role_oid(job.username, true);
     const Oid database = job.local ? MyDatabaseId : get_database_oid(job.database, true);
@@ -426,9 +498,12 @@ void Scheduler::Prepare(const Waiting& what, const Job& job) {
         return;
     }
     BackgroundWorkerHandle* handle = nullptr;
-    MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-    const int slot = PrepareRun({job.id, what.run, database, role, job.max_runtime, job.command}, &handle);
-    MemoryContextSwitchTo(old);
+    int slot = TakeAhead(what, role, database, &handle);
+    if (slot < 0) {
+        MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+        slot = PrepareRun({job.id, what.run, database, role, job.max_runtime, job.command}, &handle);
+        MemoryContextSwitchTo(old);
+    }
     if (slot < 0) {
         no_slot_ = true;
         return;
@@ -519,8 +594,10 @@ RoundResult Scheduler::Sum(TimestampTz now) {
     const int64 shift = now - real;
     TimestampTz next = real + kLookAgain;
     for (const Job& job : jobs_)
-        if (settings::cron_enabled && job.active && job.next_due)
-            next = std::min(next, FromUnix(*job.next_due) - shift);
+        if (settings::cron_enabled && job.active && job.next_due) {
+            const TimestampTz due = FromUnix(*job.next_due) - shift;
+            next = std::min(next, due - kLead > real ? due - kLead : due);
+        }
     for (const Waiting& what : waiting_) {
         if (!settings::cron_enabled) break;
         if (what.after > now) {
@@ -541,10 +618,12 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     reload_jobs_ |= jobs_changed;
     reload_runs_ |= runs_changed;
     TimestampTz now = Now();
+    CallOffAhead(reload_jobs_ ? std::numeric_limits<TimestampTz>::max() : GetCurrentTimestamp() - kAheadPatience);
+    if (settings::cron_enabled && loaded_ && !reload_jobs_) StartAhead(now);
     if (!HasWork(now)) return Sum(now);
 
     StartTransactionCommand();
-    if (!pg::HoldExtension()) {
+    if (!OidIsValid(pg::HoldExtension())) {
         CommitTransactionCommand();
         return Sum(now);
     }
@@ -579,6 +658,8 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
 
 void Scheduler::AfterError() {
     CallOffAll();
+    for (const Ahead& run : ahead_) pfree(run.handle);
+    ahead_.clear();
     for (const Prepared& run : prepared_) pfree(run.handle);
     for (const Running& running : running_)
         if (running.handle != nullptr) pfree(running.handle);

@@ -1,5 +1,7 @@
 #include "pgqueue/pg/catalog.hpp"
 
+#include "pgqueue/pg/worker_table.hpp"
+
 namespace pgqueue::pg {
 
 Oid LockedRelationIn(const char* schema, const char* relation) {
@@ -50,6 +52,7 @@ Oid HoldExtension() {
         if (now == oid) return oid;
         oid = now;
     }
+    WakeWorker(MyDatabaseId, kLookAround);
     return InvalidOid;
 }
 

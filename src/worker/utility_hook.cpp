@@ -97,6 +97,9 @@ void TellAfter(Node* statement) {
             if (reinterpret_cast<DropStmt*>(statement)->removeType == OBJECT_EXTENSION)
                 pg::WakeWorkerAtCommit(pg::kLookAround);
             break;
+        case T_DropOwnedStmt:
+            pg::WakeWorkerAtCommit(pg::kLookAround);
+            break;
         case T_AlterExtensionStmt:
             pg::WakeWorkerAtCommit(pg::kLookAround | pg::kJobsChanged | pg::kRunsChanged);
             break;

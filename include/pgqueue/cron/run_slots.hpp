@@ -46,6 +46,8 @@ void RunSlotsShmemInit();
 // For the scheduler. Takes a slot and starts the run's worker, which waits. -1: no slot, or no background worker, is
 // free now. A session that exits calls off what it has not let go.
 int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle);
+// For one that was prepared without a run's id. False: its process is gone.
+bool AssignRun(int slot, int64 run);
 void LetGo(int slot);
 // Calls off all runs that this process has not let go.
 void CallOffAll();

@@ -19,7 +19,8 @@ int OwnTriggersOf(Oid table);
 // The extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
-// Locks the extension against being dropped or changed until the transaction ends. InvalidOid: it is not there.
+// For background workers: locks the extension against being dropped or changed until the transaction ends. InvalidOid: it
+// is not there, and the database's worker is woken to see what to make of that.
 Oid HoldExtension();
 const char* ExtensionVersion();  // of the extension's objects in this database; raises the same
 Oid OwnerOf(Oid relation);
