@@ -185,7 +185,7 @@ TimestampTz TrimHistory() {
                                  {INT4OID, INT4OID});
     uint64 removed = 0;
     StartTransactionCommand();
-    const bool held = OidIsValid(pg::HoldExtension());
+    const bool held = pg::HoldExtensionForTask();
     PushActiveSnapshot(GetTransactionSnapshot());
     if (held) {
         const pg::RunAs as(pg::ExtensionOwner());

@@ -623,7 +623,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     if (!HasWork(now)) return Sum(now);
 
     StartTransactionCommand();
-    if (!OidIsValid(pg::HoldExtension())) {
+    if (!pg::HoldExtensionForTask()) {
         CommitTransactionCommand();
         return Sum(now);
     }

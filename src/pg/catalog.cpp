@@ -52,8 +52,13 @@ Oid HoldExtension() {
         if (now == oid) return oid;
         oid = now;
     }
-    WakeWorker(MyDatabaseId, kLookAround);
     return InvalidOid;
+}
+
+bool HoldExtensionForTask() {
+    if (OidIsValid(HoldExtension())) return true;
+    WakeWorker(MyDatabaseId, kLookAround);
+    return false;
 }
 
 const char* ExtensionVersion() {

@@ -40,7 +40,7 @@ PurgeResult PurgeSome() {
     int pages = settings::purge_pages;
     int64 purged = 0;
     StartTransactionCommand();
-    const bool held = OidIsValid(pg::HoldExtension());
+    const bool held = pg::HoldExtensionForTask();
     PushActiveSnapshot(GetTransactionSnapshot());
     if (held) {
         const pg::Vector<const char*> stores = kv::StoreNames();

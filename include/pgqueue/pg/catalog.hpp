@@ -20,8 +20,10 @@ int OwnTriggersOf(Oid table);
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
 // For background workers: locks the extension against being dropped or changed until the transaction ends. InvalidOid: it
-// is not there, and the database's worker is woken to see what to make of that.
+// is not there.
 Oid HoldExtension();
+// The same in a task: where it is not there, the database's worker is woken to see what to make of that.
+bool HoldExtensionForTask();
 const char* ExtensionVersion();  // of the extension's objects in this database; raises the same
 Oid OwnerOf(Oid relation);
 // A role as GRANT and REVOKE write it; "public" is everyone. Raises undefined_object.
