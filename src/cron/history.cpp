@@ -97,6 +97,14 @@ void RememberDue(int64 job, TimestampTz due) {
     (void)statement.Run({Int64GetDatum(job), TimestampTzGetDatum(due)});
 }
 
+void CountFrom(int64 job, TimestampTz at) {
+    // Not waiting for a session that is about to change it: then it is done the next time.
+    static Statement<2> statement("UPDATE cron.job SET counts_from = $2 WHERE jobid IN (SELECT jobid FROM cron.job "
+                                  "WHERE jobid = $1 AND counts_from > $2 FOR UPDATE SKIP LOCKED)",
+                                  {INT8OID, TIMESTAMPTZOID});
+    (void)statement.Run({Int64GetDatum(job), TimestampTzGetDatum(at)});
+}
+
 void DeleteJob(int64 job) {
     static Statement<1> statement(
         "WITH gone AS (DELETE FROM cron.job_state WHERE jobid = $1) DELETE FROM cron.job WHERE jobid = $1", {INT8OID});

@@ -100,7 +100,12 @@ private:
     bool IsLost(const Running& running, const RunView& slot) const;
     void Show();
     void Fire(TimestampTz now);
-    void FireAt(Job* job, Instant due, Reason reason);
+    struct Load {
+        int running;
+        int waiting;
+    };
+    Load LoadOf(const Job& job) const { return {RunningOf(job.id), WaitingOf(job.id, Now())}; }
+    void FireAt(const Job& job, Instant due, Load load);
     bool IsSoon(const Job& job, TimestampTz now) const;
     void StartAhead(TimestampTz now);
     void CallOffAhead(TimestampTz older_than);
@@ -208,7 +213,8 @@ void Scheduler::LoadJob(HeapTuple row, TupleDesc shape) {
                              job.id, schedule)));
     } else if (job.schedule.kind == Kind::kReboot) {
         job.when = When::kReboot;
-        if (ToUnix(PgStartTime) > job.last_due) job.next_due = ToUnix(PgStartTime);
+        const Instant start = ToUnix(OnClock(PgStartTime));
+        if (start > job.last_due) job.next_due = start;
     } else {
         job.when = When::kClock;
         job.next_due = NextAfter(job.schedule, ServerZone(job.zone), job.last_due);
@@ -348,36 +354,35 @@ int64 JitterOf(const Job& job, Instant due) {
                               static_cast<double>(USECS_PER_SEC));
 }
 
-void Scheduler::FireAt(Job* job, Instant due_at, Reason reason) {
+// load: what is under way beside this due time.
+void Scheduler::FireAt(const Job& job, Instant due_at, Load load) {
     const TimestampTz due = FromUnix(due_at);
-    const TimestampTz now = Now();
-    NewRun run = {job->id,
-                  job->database,
-                  job->username,
-                  job->command,
-                  job->name,
+    NewRun run = {job.id,
+                  job.database,
+                  job.username,
+                  job.command,
+                  job.name,
                   "waiting",
                   nullptr,
                   due,
-                  due + JitterOf(*job, due_at),
+                  due + JitterOf(job, due_at),
                   1,
-                  reason};
+                  Reason::kSchedule};
     // What runs once is not skipped: it waits for one that was ordered by hand. A run that only waits for a free slot
     // isn't under way: that others are many is no reason to skip.
-    const bool busy = job->when != When::kOnce && RunningOf(job->id) > 0;
-    const int waiting = WaitingOf(job->id, now);
-    if (busy && job->overlap == Overlap::kSkip)
+    const bool busy = job.when != When::kOnce && load.running > 0;
+    if (busy && job.overlap == Overlap::kSkip)
         run.message = "skipped: the run before was still under way";
-    else if (busy && job->overlap == Overlap::kQueue && waiting > 0)
+    else if (busy && job.overlap == Overlap::kQueue && load.waiting > 0)
         run.message = "skipped: another run was waiting already";
-    else if (waiting >= kMostQueued)
+    else if (load.waiting >= kMostQueued)
         run.message = "skipped: too many runs of the job were waiting already";
     if (run.message != nullptr) {
         run.status = "skipped";
         (void)AddRun(run);
         return;
     }
-    waiting_.push_back({AddRun(run), job->id, due, run.start_after, 1, reason});
+    waiting_.push_back({AddRun(run), job.id, due, run.start_after, 1, Reason::kSchedule});
 }
 
 void NoteMissed(const Job& job, const Plan& plan) {
@@ -400,17 +405,23 @@ void Scheduler::Fire(TimestampTz now) {
             job.last_due = *job.next_due;
             job.next_due.reset();
             RememberDue(job.id, FromUnix(job.last_due));
-            FireAt(&job, job.last_due, Reason::kSchedule);
+            FireAt(job, job.last_due, LoadOf(job));
             continue;
         }
         if (*job.next_due > at && job.last_due <= at) continue;
         job.policy.resumed = resumed_;
         const Plan plan = MakePlan(job.schedule, ServerZone(job.zone), job.policy, job.last_due, at);
+        if (plan.set_back) CountFrom(job.id, now);
         if (plan.last_due != job.last_due) RememberDue(job.id, FromUnix(plan.last_due));
         job.last_due = plan.last_due;
         job.next_due = plan.next_due;
         if (plan.skipped > 0) NoteMissed(job, plan);
-        for (int i = 0; i < plan.count; i++) FireAt(&job, plan.due[i], Reason::kSchedule);
+        // Times that are all made up for don't keep each other from it: they wait.
+        Load load = LoadOf(job);
+        for (int i = 0; i < plan.count; i++) {
+            if (i > 0 && job.policy.catch_up != CatchUp::kAll) load = LoadOf(job);
+            FireAt(job, plan.due[i], load);
+        }
     }
     SortWaiting();
 }

@@ -41,6 +41,8 @@ void AdoptDatabaseName();
 // What is remembered of jobs that are gone.
 void ForgetOrphans();
 void RememberDue(int64 job, TimestampTz due);
+// The clock was put back to before the job was made or changed.
+void CountFrom(int64 job, TimestampTz at);
 void DeleteJob(int64 job);
 
 int64 AddRun(const NewRun& run);
