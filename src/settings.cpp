@@ -18,6 +18,18 @@ int cron_history_age = 7 * 24 * 60;
 int cron_history_rows = 1000;
 double clock_offset = 0;
 
+namespace {
+
+bool CheckDatabases(char** value, void**, GucSource) {
+    List* names = NIL;
+    const bool good = strcmp(*value, "*") == 0 || SplitIdentifierString(pstrdup(*value), ',', &names);
+    if (!good) GUC_check_errdetail("It is * or a list of names, separated by commas.");
+    list_free(names);
+    return good;
+}
+
+}  // namespace
+
 void Define() {
     DefineCustomIntVariable(
         "pgqueue.page_map_size", "Shared memory for the maps that tell readers which pages to look at.",
@@ -36,7 +48,7 @@ void Define() {
                              &workers, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("pgqueue.databases", "Databases in which background workers may run.",
                                "A list of names, or * for all that have the extension.", &databases, "*", PGC_SIGHUP,
-                               GUC_LIST_INPUT, nullptr, nullptr, nullptr);
+                               GUC_LIST_INPUT, CheckDatabases, nullptr, nullptr);
     DefineCustomIntVariable("pgqueue.purge_interval", "Time between purges of entries that have expired.",
                             "0 leaves them to kv.purge().", &purge_interval, 10000, 0, 86400000, PGC_SUSET, GUC_UNIT_MS,
                             nullptr, nullptr, nullptr);

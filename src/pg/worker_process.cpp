@@ -10,6 +10,11 @@ void OnTerminate(SIGNAL_ARGS) {
     if (die_at_once != 0) die(postgres_signal_arg);
 }
 
+// A cancellation is for what is being done. Who waits for work has nothing to cancel.
+void OnCancel(SIGNAL_ARGS) {
+    if (die_at_once != 0) StatementCancelHandler(postgres_signal_arg);
+}
+
 }  // namespace
 
 bool StartWorker(const WorkerSpec& spec, BackgroundWorkerHandle** handle) {
@@ -31,6 +36,7 @@ bool StartWorker(const WorkerSpec& spec, BackgroundWorkerHandle** handle) {
 void BeginWorker() {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, OnTerminate);
+    pqsignal(SIGINT, OnCancel);
     BackgroundWorkerUnblockSignals();
 }
 

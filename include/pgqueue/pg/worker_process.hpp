@@ -18,7 +18,7 @@ struct WorkerSpec {
 bool StartWorker(const WorkerSpec& spec, BackgroundWorkerHandle** handle);
 
 // The first thing in a main: signals. SIGTERM sets ShutdownRequestPending and, while DieAtOnce, ends the process at the
-// next place where it may be interrupted.
+// next place where it may be interrupted. A cancellation (SIGINT) is taken notice of while DieAtOnce only.
 void BeginWorker();
 class DieAtOnce {
 public:
