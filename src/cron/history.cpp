@@ -79,7 +79,9 @@ void ReadJobs() {
 }
 
 void AdoptDatabaseName() {
-    static Statement<1> jobs("UPDATE cron.job SET database = $1 WHERE is_local AND database <> $1", {TEXTOID});
+    static Statement<1> jobs("UPDATE cron.job SET database = $1 WHERE jobid IN (SELECT jobid FROM cron.job "
+                             "WHERE is_local AND database <> $1 FOR UPDATE SKIP LOCKED)",
+                             {TEXTOID});
     (void)jobs.Run({CStringGetTextDatum(get_database_name(MyDatabaseId))});
 }
 
@@ -105,10 +107,15 @@ void CountFrom(int64 job, TimestampTz at) {
     (void)statement.Run({Int64GetDatum(job), TimestampTzGetDatum(at)});
 }
 
-void DeleteJob(int64 job) {
-    static Statement<1> statement(
-        "WITH gone AS (DELETE FROM cron.job_state WHERE jobid = $1) DELETE FROM cron.job WHERE jobid = $1", {INT8OID});
-    (void)statement.Run({Int64GetDatum(job)});
+Written DeleteJob(int64 job) {
+    static Statement<1> row("DELETE FROM cron.job WHERE jobid IN "
+                            "(SELECT jobid FROM cron.job WHERE jobid = $1 FOR UPDATE SKIP LOCKED)",
+                            {INT8OID});
+    static Statement<1> look("SELECT FROM cron.job WHERE jobid = $1", {INT8OID});
+    static Statement<1> state("DELETE FROM cron.job_state WHERE jobid = $1", {INT8OID});
+    if (row.Run({Int64GetDatum(job)}) == 0 && look.Run({Int64GetDatum(job)}) > 0) return Written::kLocked;
+    (void)state.Run({Int64GetDatum(job)});
+    return Written::kDone;
 }
 
 int64 AddRun(const NewRun& run) {
@@ -128,37 +135,51 @@ int64 AddRun(const NewRun& run) {
     return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 }
 
-bool BeginRun(int64 run, TimestampTz at) {
+namespace {
+
+// The row of a run that nobody else has in hand.
+#define PGQUEUE_FREE_RUN                                                                                               \
+    " WHERE runid IN (SELECT runid FROM cron.job_run_details WHERE runid = $1 FOR UPDATE SKIP LOCKED)"
+
+Written WasWritten(int64 run, uint64 rows) {
+    static Statement<1> look("SELECT FROM cron.job_run_details WHERE runid = $1", {INT8OID});
+    if (rows > 0) return Written::kDone;
+    return look.Run({Int64GetDatum(run)}) > 0 ? Written::kLocked : Written::kGone;
+}
+
+}  // namespace
+
+Written BeginRun(int64 run, TimestampTz at) {
     static Statement<2> statement(
-        "UPDATE cron.job_run_details SET status = 'running', start_time = $2 WHERE runid = $1 AND status = 'waiting'",
+        "UPDATE cron.job_run_details SET status = 'running', start_time = $2" PGQUEUE_FREE_RUN,
         {INT8OID, TIMESTAMPTZOID});
-    return statement.Run({Int64GetDatum(run), TimestampTzGetDatum(at)}) == 1;
+    return WasWritten(run, statement.Run({Int64GetDatum(run), TimestampTzGetDatum(at)}));
 }
 
-void ShowRun(int64 run, int pid) {
-    static Statement<2> statement("UPDATE cron.job_run_details SET job_pid = $2 WHERE runid = $1", {INT8OID, INT4OID});
-    (void)statement.Run({Int64GetDatum(run), Int32GetDatum(pid)});
+Written ShowRun(int64 run, int pid) {
+    static Statement<2> statement("UPDATE cron.job_run_details SET job_pid = $2" PGQUEUE_FREE_RUN, {INT8OID, INT4OID});
+    return WasWritten(run, statement.Run({Int64GetDatum(run), Int32GetDatum(pid)}));
 }
 
-void FinishRun(int64 run, const RunResult& result) {
-    static Statement<7> statement("UPDATE cron.job_run_details SET status = $2, return_message = $3, job_pid = $4, "
-                                  "start_time = $5, end_time = $6, "
-                                  "sqlstate = $7 WHERE runid = $1",
-                                  {INT8OID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID});
+Written FinishRun(int64 run, const RunResult& result) {
+    static Statement<7> statement(
+        "UPDATE cron.job_run_details SET status = $2, return_message = $3, job_pid = $4, start_time = $5, "
+        "end_time = $6, sqlstate = $7" PGQUEUE_FREE_RUN,
+        {INT8OID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID});
     std::array<bool, 7> nulls = {};
     nulls[3] = result.pid == 0;
     nulls[6] = result.sqlstate[0] == '\0';
-    (void)statement.Run({Int64GetDatum(run), TextOf(result.succeeded ? "succeeded" : "failed"),
-                         TextOf(MessageOf(result)), Int32GetDatum(result.pid),
-                         TimestampTzGetDatum(OnClock(result.started_at)), TimestampTzGetDatum(OnClock(result.ended_at)),
-                         TextOf(result.sqlstate)},
-                        nulls);
+    return WasWritten(run, statement.Run({Int64GetDatum(run), TextOf(result.succeeded ? "succeeded" : "failed"),
+                                          TextOf(MessageOf(result)), Int32GetDatum(result.pid),
+                                          TimestampTzGetDatum(OnClock(result.started_at)),
+                                          TimestampTzGetDatum(OnClock(result.ended_at)), TextOf(result.sqlstate)},
+                                         nulls));
 }
 
-void SkipRun(int64 run, const char* message) {
+Written SkipRun(int64 run, const char* message) {
     static Statement<2> statement(
-        "UPDATE cron.job_run_details SET status = 'skipped', return_message = $2 WHERE runid = $1", {INT8OID, TEXTOID});
-    (void)statement.Run({Int64GetDatum(run), TextOf(message)});
+        "UPDATE cron.job_run_details SET status = 'skipped', return_message = $2" PGQUEUE_FREE_RUN, {INT8OID, TEXTOID});
+    return WasWritten(run, statement.Run({Int64GetDatum(run), TextOf(message)}));
 }
 
 pg::Vector<StoredRun> ReadOpenRuns(std::size_t most) {
@@ -184,13 +205,15 @@ pg::Vector<StoredRun> ReadOpenRuns(std::size_t most) {
 TimestampTz TrimHistory() {
     static Statement<2> by_age(
         "DELETE FROM cron.job_run_details WHERE runid IN (SELECT runid FROM cron.job_run_details "
-        "WHERE status NOT IN ('waiting', 'running') AND coalesce(end_time, due_time) < $1 ORDER BY runid LIMIT $2)",
+        "WHERE status NOT IN ('waiting', 'running') AND coalesce(end_time, due_time) < $1 ORDER BY runid LIMIT $2 "
+        "FOR UPDATE SKIP LOCKED)",
         {TIMESTAMPTZOID, INT4OID});
-    static Statement<2> by_count("DELETE FROM cron.job_run_details WHERE runid IN (SELECT d.runid "
-                                 "FROM (SELECT jobid FROM cron.job_run_details GROUP BY jobid HAVING count(*) > $1) j "
-                                 "CROSS JOIN LATERAL (SELECT runid FROM cron.job_run_details o WHERE o.jobid = j.jobid "
-                                 "AND status NOT IN ('waiting', 'running') ORDER BY runid DESC OFFSET $1) d LIMIT $2)",
-                                 {INT4OID, INT4OID});
+    static Statement<2> by_count(
+        "DELETE FROM cron.job_run_details WHERE runid IN (SELECT runid FROM cron.job_run_details WHERE runid = ANY "
+        "(ARRAY(SELECT d.runid FROM (SELECT jobid FROM cron.job_run_details GROUP BY jobid HAVING count(*) > $1) j "
+        "CROSS JOIN LATERAL (SELECT runid FROM cron.job_run_details o WHERE o.jobid = j.jobid "
+        "AND status NOT IN ('waiting', 'running') ORDER BY runid DESC OFFSET $1) d LIMIT $2)) FOR UPDATE SKIP LOCKED)",
+        {INT4OID, INT4OID});
     uint64 removed = 0;
     StartTransactionCommand();
     const bool held = pg::HoldExtensionForTask();

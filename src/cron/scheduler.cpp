@@ -17,6 +17,7 @@ constexpr int64 kShowRunning = USECS_PER_SEC / 2;    // a run that lasts longer 
 constexpr int64 kLostPatience = 30 * USECS_PER_SEC;  // for a run whose worker never came, started by another process
 constexpr int64 kSlotPause = 1000;                   // first pause where no slot for a run is free
 constexpr int64 kLongestSlotPause = USECS_PER_SEC;
+constexpr int64 kLockedPause = USECS_PER_SEC;        // until a row is tried again that somebody has in hand
 constexpr int64 kLead = 40000;                       // a run's process is started so long before it is due
 constexpr int64 kAheadPatience = 2 * USECS_PER_SEC;  // and called off if it isn't used by then
 constexpr std::size_t kMostAhead = 8;
@@ -66,6 +67,7 @@ struct Running {
     TimestampTz started;             // by the server's clock
     BackgroundWorkerHandle* handle;  // null: started by another process
     bool shown;
+    TimestampTz again_at;  // somebody has its row in hand: not before this, by the server's clock
 };
 
 struct Prepared {
@@ -96,7 +98,7 @@ private:
     void AdoptUnknown();
     void LoadJob(HeapTuple row, TupleDesc shape);
     void Collect();
-    void CollectOne(Running* running, const RunResult& result);
+    bool CollectOne(Running* running, const RunResult& result);
     bool IsLost(const Running& running, const RunView& slot) const;
     void Show();
     void Fire(TimestampTz now);
@@ -112,10 +114,13 @@ private:
     int TakeAhead(const Waiting& what, Oid role, Oid database, BackgroundWorkerHandle** handle);
     void StartWaiting(TimestampTz now);
     bool MayStart(const Waiting& what, const Job& job) const;
-    void Prepare(const Waiting& what, const Job& job);
-    void Fail(const Waiting& what, const Job* job, const char* sqlstate, const char* message);
+    enum class Start { kDone, kLater, kNoSlot };
+    Start Prepare(const Waiting& what, const Job& job);
+    bool Fail(const Waiting& what, const char* sqlstate, const char* message);
     void Retry(int64 job_id, int attempt, TimestampTz due, Reason reason);
     void Done(const Job& job, Reason reason);
+    void FindDone();
+    void DeleteDone();
     void Commit();
     RoundResult Sum(TimestampTz now);
 
@@ -150,6 +155,8 @@ private:
     pg::TopVector<Running> running_;
     pg::TopVector<Ahead> ahead_;
     pg::TopVector<Prepared> prepared_;  // in this round: not let go yet
+    pg::TopVector<int64> done_;         // jobs that ran once, to be deleted
+    TimestampTz done_again_at_ = 0;     // where somebody had one of them in hand
     pg::TopVector<int> collected_;      // slots whose results this round writes
     bool more_waiting_ = false;         // in the table than were read
     bool loaded_ = false;
@@ -247,7 +254,7 @@ void Scheduler::LoadRuns(bool first) {
         if (!first) continue;
         // Begun by a worker before this one. Where it isn't under way any more nobody knows how it ended.
         Running running = {-1,      run.run, run.job, run.due, run.attempt, run.reason, GetCurrentTimestamp(),
-                           nullptr, false};
+                           nullptr, false,   0};
         for (int i = 0; i < RunSlots(); i++) {
             const RunView slot = ViewRun(i);
             if (slot.state != RunState::kFree && slot.home == MyDatabaseId && slot.run == run.run) running.slot = i;
@@ -265,7 +272,8 @@ void Scheduler::AdoptUnknown() {
         if (slot.state == RunState::kFree || slot.home != MyDatabaseId) continue;
         const bool known =
             std::any_of(running_.begin(), running_.end(), [=](const Running& running) { return running.slot == i; });
-        if (!known) running_.push_back({i, slot.run, 0, 0, 0, Reason::kManual, GetCurrentTimestamp(), nullptr, true});
+        if (!known)
+            running_.push_back({i, slot.run, 0, 0, 0, Reason::kManual, GetCurrentTimestamp(), nullptr, true, 0});
     }
 }
 
@@ -279,7 +287,27 @@ bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
 
 // A job that runs once is gone after it has. A run ordered by hand before is beside that.
 void Scheduler::Done(const Job& job, Reason reason) {
-    if (job.when == When::kOnce && !(reason == Reason::kManual && job.next_due)) DeleteJob(job.id);
+    if (job.when == When::kOnce && !(reason == Reason::kManual && job.next_due)) done_.push_back(job.id);
+}
+
+// Those whose only run is neither to come nor under way: it was deleted, or an error came in between.
+void Scheduler::FindDone() {
+    for (const Job& job : jobs_) {
+        if (job.when != When::kOnce || job.next_due) continue;
+        const auto is_of = [&](const auto& run) { return run.job == job.id; };
+        if (std::none_of(waiting_.begin(), waiting_.end(), is_of) &&
+            std::none_of(running_.begin(), running_.end(), is_of) && !more_waiting_ &&
+            std::find(done_.begin(), done_.end(), job.id) == done_.end())
+            done_.push_back(job.id);
+    }
+}
+
+void Scheduler::DeleteDone() {
+    std::size_t kept = 0;
+    for (const int64 job : done_)
+        if (DeleteJob(job) == Written::kLocked) done_[kept++] = job;
+    done_.resize(kept);
+    done_again_at_ = GetCurrentTimestamp() + kLockedPause;
 }
 
 void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due, Reason reason) {
@@ -296,39 +324,48 @@ void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due, Reason reason)
     waiting_.push_back(again);
 }
 
-void Scheduler::CollectOne(Running* running, const RunResult& result) {
-    FinishRun(running->run, result);
-    Job* job = Find(running->job);
+// False: somebody has the run's row in hand.
+bool Scheduler::CollectOne(Running* running, const RunResult& result) {
+    if (FinishRun(running->run, result) == Written::kLocked) {
+        running->again_at = GetCurrentTimestamp() + kLockedPause;
+        return false;
+    }
+    const Job* job = Find(running->job);
     if (!result.succeeded)
         Retry(running->job, running->attempt, running->due, running->reason);
     else if (job != nullptr)
         Done(*job, running->reason);
+    return true;
 }
 
 // Writes the results of runs that are over.
 void Scheduler::Collect() {
     static RunResult result;
+    const TimestampTz real = GetCurrentTimestamp();
     std::size_t kept = 0;
     for (std::size_t i = 0; i < running_.size(); i++) {
         Running& running = running_[i];
         const RunView slot = running.slot >= 0 ? ViewRun(running.slot) : RunView{};
-        if (running.slot >= 0 && slot.run == running.run && slot.state == RunState::kFinished) {
+        const bool holds_slot = running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree;
+        bool over = false;
+        if (running.again_at > real) {
+            over = false;
+        } else if (holds_slot && slot.state == RunState::kFinished) {
             ReadResult(running.slot, &result);
-            CollectOne(&running, result);
-            collected_.push_back(running.slot);
+            over = CollectOne(&running, result);
         } else if (running.slot < 0 || IsLost(running, slot)) {
             result = {};
             result.started_at = running.started;
-            result.ended_at = GetCurrentTimestamp();
+            result.ended_at = real;
             result.length = static_cast<int>(
                 strlcpy(result.message, "the run was cut off: the server or its worker ended meanwhile", kResultBytes));
-            CollectOne(&running, result);
-            if (running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree)
-                collected_.push_back(running.slot);
-        } else {
+            over = CollectOne(&running, result);
+        }
+        if (!over) {
             std::swap(running_[kept++], running);
             continue;
         }
+        if (holds_slot) collected_.push_back(running.slot);
         if (running.handle != nullptr) pfree(std::exchange(running.handle, nullptr));
     }
     running_.resize(kept);
@@ -340,7 +377,7 @@ void Scheduler::Show() {
         if (running.shown || running.slot < 0 || running.started + kShowRunning > now) continue;
         const RunView slot = ViewRun(running.slot);
         if (slot.pid == 0) continue;
-        ShowRun(running.run, slot.pid);
+        (void)ShowRun(running.run, slot.pid);
         running.shown = true;
     }
 }
@@ -433,14 +470,16 @@ bool Scheduler::MayStart(const Waiting& what, const Job& job) const {
     return job.overlap == Overlap::kAllow || what.reason == Reason::kManual || RunningOf(what.job) == 0;
 }
 
-void Scheduler::Fail(const Waiting& what, const Job* job, const char* sqlstate, const char* message) {
+// False: somebody has the run's row in hand.
+bool Scheduler::Fail(const Waiting& what, const char* sqlstate, const char* message) {
     static RunResult result;
     result = {};
     result.started_at = result.ended_at = GetCurrentTimestamp();
     strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
     result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
-    FinishRun(what.run, result);
-    if (job != nullptr) Retry(what.job, what.attempt, what.due, what.reason);
+    if (FinishRun(what.run, result) == Written::kLocked) return false;
+    Retry(what.job, what.attempt, what.due, what.reason);
+    return true;
 }
 
 // Whether a process should be started for it now.
@@ -497,16 +536,14 @@ int Scheduler::TakeAhead(const Waiting& what, Oid role, Oid database, Background
     return -1;
 }
 
-void Scheduler::Prepare(const Waiting& what, const Job& job) {
+Scheduler::Start Scheduler::Prepare(const Waiting& what, const Job& job) {
     const Oid role = get_role_oid(job.username, true);
     const Oid database = job.local ? MyDatabaseId : get_database_oid(job.database, true);
-    if (!OidIsValid(role)) {
-        Fail(what, &job, "42704", psprintf("FATAL:  role \"%s\" does not exist", job.username));
-        return;
-    }
-    if (!OidIsValid(database)) {
-        Fail(what, &job, "3D000", psprintf("FATAL:  database \"%s\" does not exist", job.database));
-        return;
+    if (!OidIsValid(role) || !OidIsValid(database)) {
+        const bool failed = !OidIsValid(role)
+                                ? Fail(what, "42704", psprintf("FATAL:  role \"%s\" does not exist", job.username))
+                                : Fail(what, "3D000", psprintf("FATAL:  database \"%s\" does not exist", job.database));
+        return failed ? Start::kDone : Start::kLater;
     }
     BackgroundWorkerHandle* handle = nullptr;
     int slot = TakeAhead(what, role, database, &handle);
@@ -515,17 +552,16 @@ void Scheduler::Prepare(const Waiting& what, const Job& job) {
         slot = PrepareRun({job.id, what.run, database, role, job.max_runtime, job.command}, &handle);
         MemoryContextSwitchTo(old);
     }
-    if (slot < 0) {
-        no_slot_ = true;
-        return;
-    }
+    if (slot < 0) return Start::kNoSlot;
     prepared_.push_back({slot, handle, what});
-    // A run that the user has deleted is not wanted any more.
-    if (!BeginRun(what.run, Now())) {
-        FreeRunSlot(slot);
-        pfree(handle);
-        prepared_.pop_back();
-    }
+    const Written written = BeginRun(what.run, Now());
+    if (written == Written::kDone) return Start::kDone;
+    FreeRunSlot(slot);
+    pfree(handle);
+    prepared_.pop_back();
+    if (written == Written::kLocked) return Start::kLater;
+    Done(job, what.reason);  // a run that the user has deleted is not wanted any more
+    return Start::kDone;
 }
 
 void Scheduler::StartWaiting(TimestampTz now) {
@@ -535,17 +571,21 @@ void Scheduler::StartWaiting(TimestampTz now) {
     before_.clear();
     before_.swap(waiting_);  // retries of what fails at once are added to it
     for (std::size_t i = 0; i < count; i++) {
-        const Waiting what = before_[i];
+        Waiting what = before_[i];
         const Job* job = Find(what.job);
         const bool wanted = job != nullptr && (job->active || what.reason == Reason::kManual);
-        if (what.after > now || no_slot_ || (wanted && !MayStart(what, *job))) {
-            before_[kept++] = what;
-        } else if (!wanted) {
-            SkipRun(what.run, "skipped: the job was unscheduled or deactivated");
-        } else {
-            Prepare(what, *job);
-            if (no_slot_) before_[kept++] = what;
+        Start start = Start::kNoSlot;
+        if (what.after <= now && !no_slot_ && !(wanted && !MayStart(what, *job))) {
+            if (wanted)
+                start = Prepare(what, *job);
+            else if (SkipRun(what.run, "skipped: the job was unscheduled or deactivated") == Written::kLocked)
+                start = Start::kLater;
+            else
+                start = Start::kDone;
+            no_slot_ = start == Start::kNoSlot;
         }
+        if (start == Start::kLater) what.after = now + kLockedPause;
+        if (start != Start::kDone) before_[kept++] = what;
     }
     before_.resize(kept);
     waiting_.insert(waiting_.begin(), before_.begin(), before_.end());
@@ -556,11 +596,13 @@ bool Scheduler::HasWork(TimestampTz now) const {
     if (!loaded_ || reload_jobs_ || reload_runs_ || ReadsMore()) return true;
     const TimestampTz real = GetCurrentTimestamp();
     for (const Running& running : running_) {
+        if (running.again_at > real) continue;
         if (running.slot < 0) return true;
         const RunView slot = ViewRun(running.slot);
         if (slot.state == RunState::kFinished || IsLost(running, slot)) return true;
         if (!running.shown && running.started + kShowRunning <= real && slot.pid != 0) return true;
     }
+    if (!done_.empty() && done_again_at_ <= real) return true;
     if (!settings::cron_enabled) return false;
     const Instant at = ToUnix(now);
     for (const Job& job : jobs_)
@@ -588,7 +630,7 @@ void Scheduler::Commit() {
     for (const Prepared& run : prepared_) {
         LetGo(run.slot);
         running_.push_back({run.slot, run.what.run, run.what.job, run.what.due, run.what.attempt, run.what.reason, real,
-                            run.handle, false});
+                            run.handle, false, 0});
         started_++;
     }
     prepared_.clear();
@@ -618,8 +660,11 @@ RoundResult Scheduler::Sum(TimestampTz now) {
         sum.lag_us = std::max(sum.lag_us, now - what.after);
     }
     if (slot_at_ > real) next = std::min(next, slot_at_);
-    for (const Running& running : running_)
+    if (!done_.empty()) next = std::min(next, done_again_at_);
+    for (const Running& running : running_) {
+        if (running.again_at > real) next = std::min(next, running.again_at);
         if (!running.shown) next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
+    }
     sum.next_at = std::max(next, real);
     sum.started = std::exchange(started_, 0);
     return sum;
@@ -649,6 +694,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
             LoadJobs();
         }
         if (reload_runs_ || !loaded_ || ReadsMore()) LoadRuns(!loaded_);
+        FindDone();
         Collect();
         Show();
         now = Now();
@@ -657,6 +703,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
             resumed_ = false;
             StartWaiting(now);
         }
+        DeleteDone();
     }
     PopActiveSnapshot();
     loaded_ = true;
@@ -678,6 +725,7 @@ void Scheduler::AfterError() {
     collected_.clear();
     before_.clear();
     running_.clear();
+    done_.clear();
     loaded_ = false;
 }
 

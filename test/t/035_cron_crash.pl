@@ -38,7 +38,12 @@ sub agrees {
     cmp_ok($rows, '<=', $succeeded + $failed, "$what: and nothing more");
     is(sql($on, "SELECT count(*) FROM (SELECT jobname, count(*) FILTER (WHERE status = 'succeeded') s, count(*) n FROM cron.job_run_details GROUP BY 1) h FULL JOIN (SELECT job, count(*) r FROM log GROUP BY 1) l ON job = jobname WHERE coalesce(r, 0) NOT BETWEEN coalesce(s, 0) AND coalesce(n, 0)"), '0', "$what: job by job");
 }
-sub empty { sql($_[0], 'DELETE FROM cron.job; DELETE FROM cron.job_run_details; TRUNCATE log') }
+sub empty {
+    my ($on) = @_;
+    sql($on, 'UPDATE cron.job SET active = false');
+    settled($on);
+    sql($on, 'DELETE FROM cron.job; DELETE FROM cron.job_run_details; TRUNCATE log');
+}
 
 # Many jobs every second, nothing skipped: each due time is run once. One place a job.
 schedule($node, 200, '1 second', 0);

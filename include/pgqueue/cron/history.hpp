@@ -43,14 +43,17 @@ void ForgetOrphans();
 void RememberDue(int64 job, TimestampTz due);
 // The clock was put back to before the job was made or changed.
 void CountFrom(int64 job, TimestampTz at);
-void DeleteJob(int64 job);
+
+// Users may change and delete rows of their own, in a transaction that they leave open. The scheduler never waits for
+// one: it leaves such a row, and comes back.
+enum class Written { kDone, kGone, kLocked };
+Written DeleteJob(int64 job);
 
 int64 AddRun(const NewRun& run);
-// False: the row is gone.
-bool BeginRun(int64 run, TimestampTz at);
-void ShowRun(int64 run, int pid);
-void FinishRun(int64 run, const RunResult& result);
-void SkipRun(int64 run, const char* message);
+Written BeginRun(int64 run, TimestampTz at);
+Written ShowRun(int64 run, int pid);
+Written FinishRun(int64 run, const RunResult& result);
+Written SkipRun(int64 run, const char* message);
 // Running ones, then waiting ones in the order in which they may start.
 pg::Vector<StoredRun> ReadOpenRuns(std::size_t most);
 
