@@ -286,6 +286,7 @@ extern "C" PGDLLEXPORT void pgqueue_launcher(Datum) {
     using namespace pgqueue;
     pg::BeginWorker();
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+    ConfigReloadPending = true;  // a reload before BeginWorker told nobody
     pg::BecomeLauncher();
     worker::Launcher().Run();
     // Not 0, after which it would not be started again: somebody may have terminated it.

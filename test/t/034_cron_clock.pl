@@ -19,7 +19,9 @@ sub set_clock {
     my ($year, $month, $day, $hour, $minute, $second) = split /\D/, $time;
     $offset = timegm_modern($second, $minute, $hour, $day, $month - 1, $year) - time;
     configure($node, sprintf('pgqueue.clock_offset = %.6f', $offset));
-    $node->reload if -e $node->data_dir . '/postmaster.pid';
+    return unless -e $node->data_dir . '/postmaster.pid';
+    $node->reload;
+    wait_for(\&seen, 'the worker with this clock'); # or it would find new jobs from another time
 }
 sub now { return "(clock_timestamp() + interval '1 s' * $offset)" }
 # New jobs count from what the session's clock shows.
@@ -36,14 +38,14 @@ sub runs {
     return sql($node, "SELECT $columns FROM cron.job_run_details WHERE jobid = $job ORDER BY runid");
 }
 # The worker has seen the clock and decided all that it makes due: another job that is due now has been run, at that time.
+sub seen {
+    my $mark = sql($node, "SET pgqueue.clock_offset = $offset; SELECT cron.at(" . now() . " - interval '1 s', 'SELECT 1')");
+    wait_for(sub { sql($node, "SELECT count(*) FROM cron.job WHERE jobid = $mark") eq '0' }, 'the worker');
+    return sql($node, "DELETE FROM cron.job_run_details WHERE jobid = $mark RETURNING abs(extract(epoch FROM start_time - " . now() . ")) < 5") eq 't';
+}
 sub passed {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $seen = sub {
-        my $mark = sql($node, "SET pgqueue.clock_offset = $offset; SELECT cron.at(" . now() . " - interval '1 s', 'SELECT 1')");
-        wait_for(sub { sql($node, "SELECT count(*) FROM cron.job WHERE jobid = $mark") eq '0' }, 'the worker');
-        return sql($node, "DELETE FROM cron.job_run_details WHERE jobid = $mark RETURNING abs(extract(epoch FROM start_time - " . now() . ")) < 5") eq 't';
-    };
-    ok(wait_for($seen, 'the worker with this clock'), 'the worker has passed that time');
+    ok(wait_for(\&seen, 'the worker with this clock'), 'the worker has passed that time');
 }
 sub empty { sql($node, 'DELETE FROM cron.job; DELETE FROM cron.job_run_details') }
 
