@@ -250,7 +250,7 @@ extern "C" PGDLLEXPORT void pgqueue_database_worker(Datum arg) {
     {
         const pg::DieAtOnce die_at_once;  // somebody may have the database locked
         BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-    ConfigReloadPending = true;  // a reload before BeginWorker told nobody
+        ConfigReloadPending = true;  // a reload before BeginWorker told nobody
     }
     pgstat_report_appname("pgqueue worker");
     UseOwnSettings();

@@ -19,8 +19,8 @@ int OwnTriggersOf(Oid table);
 // The extension's own relation; raises undefined_object if the extension isn't there.
 Oid ExtensionRelation(const char* schema, const char* relation);
 Oid ExtensionOwner();
-// For background workers: locks the extension against being dropped or changed until the transaction ends. InvalidOid: it
-// is not there.
+// For background workers: locks the extension against being dropped or changed until the transaction ends. InvalidOid:
+// it is not there.
 Oid HoldExtension();
 // The same in a task: where it is not there, the database's worker is woken to see what to make of that.
 bool HoldExtensionForTask();
