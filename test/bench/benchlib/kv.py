@@ -77,7 +77,8 @@ PLAIN = (
     ("kv-limit-on", "one hot rate limit, 16 clients, synchronous_commit = on", "limit", 16, "on"),
 )
 NAMES = [p[0] for p in PLAIN]
-SPECIAL = ("kv-horizon", "kv-purge", "kv-redis")
+SPECIAL = ("kv-horizon", "kv-purge", "kv-expire", "kv-redis")
+EXPIRE_SECONDS = 120    # of traffic on keys that live for 1 to 20 s
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Found:
     workloads: list = field(default_factory=list)
     horizon: list = field(default_factory=list)     # (what, rate free, rate held, xmin stood still)
     purge: dict = field(default_factory=dict)
+    expire: list = field(default_factory=list)      # (second, bytes with indexes, rows)
     redis: list = field(default_factory=list)       # (what, clients, pipeline, per second)
 
 
@@ -219,6 +221,37 @@ class Bench:
         found["beside"] = median(pairs)
         return purged
 
+    def worker_purges(self, on):
+        """By itself only where that is what is measured."""
+        self.server.ask(f"ALTER SYSTEM SET pgqueue.purge_interval = '{'10s' if on else '0'}'")
+        self.server.ask("SELECT pg_reload_conf()")
+
+    def expire(self):
+        """A million keys with random short ttls, set again and again by 4 clients: the table's size by the second while
+        the background worker purges and autovacuum, as PostgreSQL ships it, gives the room back."""
+        self.server.ask("SELECT kv.create_store('expire')")
+        self.worker_purges(True)
+        for start in range(0, MANY, 100_000):
+            self.server.ask(f"SELECT count(kv.set(i::text, '{VALUE}', 1 + random() * 19, store => 'expire'))"
+                            f" FROM generate_series({start}, {start + 99_999}) i")
+        script = self.script("kv-expire", f"\\set key random(0, {MANY - 1})\n\\set ttl random(1, 20)\n"
+                             "SELECT kv.set(:key, :message, :ttl, store => 'expire')")
+        found = []
+        load = self.load(script, 4, EXPIRE_SECONDS)
+        begin = time.monotonic()
+        while (second := time.monotonic() - begin) < EXPIRE_SECONDS - 1:
+            size, rows = self.server.ask(
+                "SELECT pg_total_relation_size('kv.s_expire'), (SELECT count(*) FROM kv.s_expire)")[0]
+            found.append((round(second), int(size), int(rows)))
+            time.sleep(5)
+        load.wait()
+        third = found[len(found) // 3]
+        self.say(f"  kv-expire     {found[0][1] / 1e6:,.0f} MB at first, {third[1] / 1e6:,.0f} MB after {third[0]} s,"
+                 f" {found[-1][1] / 1e6:,.0f} MB after {found[-1][0]} s; {found[-1][2]:,} rows at the end")
+        self.worker_purges(False)
+        self.server.ask("SELECT kv.drop_store('expire')")
+        return found
+
     def redis(self):
         """Redis by its own benchmark program, on a unix socket, without persistence and with it."""
         server, program = shutil.which("redis-server"), shutil.which("redis-benchmark")
@@ -266,11 +299,13 @@ def run(server, wanted, seconds, rounds, held, say):
     if not any(wanted(name) for name in (*NAMES, *SPECIAL)):
         return found, failed
     bench.set_up()
+    bench.worker_purges(False)
     for name, *rest in PLAIN:
         if wanted(name):
             attempt(lambda n=name, r=rest: found.workloads.append(bench.plain(n, *r)), name, failed, server)
     for name, work in (("kv-horizon", lambda: setattr(found, "horizon", bench.horizon(held, min(held, 40)))),
                        ("kv-purge", lambda: setattr(found, "purge", bench.purge())),
+                       ("kv-expire", lambda: setattr(found, "expire", bench.expire())),
                        ("kv-redis", lambda: setattr(found, "redis", bench.redis()))):
         if wanted(name):
             attempt(work, name, failed, server)

@@ -163,6 +163,11 @@ def hot_keys(paper, found):
             paper.add()
             paper.add(f"purge of a million keys, {kind} ttls: {purged:,} removed in {seconds:.1f} s,"
                       f" {due:,} pages had something due, {visited:,} visited")
+    if found.expire:
+        paper.add()
+        paper.add(f"{'a million keys that live 1 to 20 s, set by 4 clients':<52}{'second':>8}{'MB':>10}{'rows':>12}", "1")
+        for second, size, rows in found.expire[::4] + found.expire[-1:]:
+            paper.add(f"  {'':<50}{second:>8}{size / 1e6:>10,.0f}{rows:>12,}")
 
 
 def redis(paper, results):
@@ -267,10 +272,11 @@ def write_files(results, folder):
                   ("contestant", "situation", "waiting", "connect_ms", "first_ms", "second_ms"),
                   [(r.contestant, r.situation, r.waiting, f"{r.connect:.3f}", f"{r.first:.3f}",
                     f"{r.second:.3f}") for r in results.restart])
-    if results.kv.horizon or results.kv.purge or results.kv.redis:
+    if results.kv.horizon or results.kv.purge or results.kv.expire or results.kv.redis:
         write_csv(to("keys.csv"), ("measure", "what", "figures"),
                   [*(("horizon", what, " ".join(map(str, run))) for what, *run in results.kv.horizon),
                    *(("purge", what, str(run)) for what, run in results.kv.purge.items()),
+                   *(("expire", f"second {second}", f"{size} {rows}") for second, size, rows in results.kv.expire),
                    *(("redis", what, " ".join(map(str, run))) for what, *run in results.kv.redis)])
     if results.cron.late or results.cron.idle:
         write_csv(to("jobs.csv"), ("workload", "contestant", "wanted", "runs", "twice", "median_ms", "p99_ms", "last_ms",

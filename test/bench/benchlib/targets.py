@@ -169,6 +169,11 @@ def key_targets(ratio, kv):
         length = f", {seconds} s" if seconds else ""
         found.append(at_least(f"horizon held{length}: {what} of a hot key", "95 % of the run without",
                               loaded / free if free and still else None, 0.95, percent))
+    # Bounded: once as large as all keys that can live at one time, it grows no more.
+    sizes = [size for _, size, _ in kv.expire]
+    found.append(judge("a million keys that live 1 to 20 s, with traffic", "the last third no larger than the second",
+                       max(sizes[2 * len(sizes) // 3:]) / max(sizes[:2 * len(sizes) // 3]) if sizes else None,
+                       lambda v: v <= 1.1, hundredths))
     visits = kv.purge.get("clustered")
     found += [
         judge("a million keys, clustered ttls: pages the purge visits", "1.1 x those with something due",
