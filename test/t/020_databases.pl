@@ -19,7 +19,7 @@ SQL
 my $at_once = session($node, database => 'a');
 $at_once->query("BEGIN; SELECT msg_id FROM queue.read('q', qty => 5)");
 $at_once->quit; # the server rolls back: five leases that were given back are noted, for this database
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'a'"), 'nobody is connected');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'a' AND backend_type = 'client backend'"), 'nobody is connected');
 sql($node, "CREATE DATABASE b TEMPLATE a");
 is(sql($node, q(SELECT 'queue."q_q#1"'::regclass::oid, pg_relation_filenode('queue."q_q#1"')), 'a'),
     sql($node, q(SELECT 'queue."q_q#1"'::regclass::oid, pg_relation_filenode('queue."q_q#1"')), 'b'), 'ids and files are the same');
