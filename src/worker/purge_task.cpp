@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64 kSlowest = 6;  // times the interval, where nothing has expired for a while
 
-int64 pause;  // until the next round
+int64 pause;                     // until the next round
+pg::TopVector<NameData> stores;  // of a round
 // The store at which the last call stopped, so that a large one doesn't keep the others from their turn.
 char stopped_at[NAMEDATALEN];
 
@@ -20,6 +21,13 @@ int64 PurgeStore(const char* store, int* pages) {
     kv::ValuesName(store, name);
     const Oid table = pg::RelationIn(kv::kSchema, name);
     if (!OidIsValid(table)) return 0;
+    char cells_name[NAMEDATALEN];
+    kv::CellsName(store, cells_name);
+    // Whoever has the tables locked is not waited for: the worker has other things to do.
+    const Oid cells_table = pg::RelationIn(kv::kSchema, cells_name);
+    if (!OidIsValid(cells_table) || !ConditionalLockRelationOid(table, RowExclusiveLock)) return 0;
+    if (!ConditionalLockRelationOid(cells_table, RowExclusiveLock)) return 0;
+    if (pg::RelationIn(kv::kSchema, name) != table || pg::RelationIn(kv::kSchema, cells_name) != cells_table) return 0;
     // As its owner: nothing of a user's may run with more rights than that.
     const pg::RunAs as(pg::OwnerOf(table), SECURITY_RESTRICTED_OPERATION);
     if (pg_class_aclcheck(table, GetUserId(), ACL_DELETE) != ACLCHECK_OK) return 0;  // revoked, even from the owner
@@ -32,6 +40,28 @@ int64 PurgeStore(const char* store, int* pages) {
     return purged;
 }
 
+// Whether the extension is there.
+bool Begin() {
+    StartTransactionCommand();
+    const bool held = pg::HoldExtensionForTask();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    return held;
+}
+
+void End() {
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+}
+
+// Own memory for them: that of the transaction ends with it.
+void ReadStores() {
+    for (const char* name : kv::StoreNames()) {
+        NameData store;
+        namestrcpy(&store, name);
+        stores.push_back(store);
+    }
+}
+
 }  // namespace
 
 PurgeResult PurgeSome() {
@@ -39,22 +69,22 @@ PurgeResult PurgeSome() {
     if (settings::purge_interval == 0) return {0, begin + 60 * USECS_PER_SEC};
     int pages = settings::purge_pages;
     int64 purged = 0;
-    StartTransactionCommand();
-    const bool held = pg::HoldExtensionForTask();
-    PushActiveSnapshot(GetTransactionSnapshot());
-    if (held) {
-        const pg::Vector<const char*> stores = kv::StoreNames();
-        std::size_t first = 0;
-        while (first < stores.size() && strcmp(stores[first], stopped_at) != 0) first++;
-        first++;
-        for (std::size_t i = 0; i < stores.size() && pages > 0; i++) {
-            const char* store = stores[(first + i) % stores.size()];
-            strlcpy(stopped_at, store, sizeof(stopped_at));
-            purged += PurgeStore(store, &pages);
-        }
-    }  // what the transaction's memory holds is gone after it
-    PopActiveSnapshot();
-    CommitTransactionCommand();
+    bool held = Begin();
+    stores.clear();
+    if (held) ReadStores();
+    std::size_t first = 0;
+    while (first < stores.size() && strcmp(NameStr(stores[first]), stopped_at) != 0) first++;
+    first++;
+    for (std::size_t i = 0; i < stores.size() && held && pages > 0; i++) {
+        strlcpy(stopped_at, NameStr(stores[(first + i) % stores.size()]), sizeof(stopped_at));
+        const int64 removed = PurgeStore(stopped_at, &pages);
+        purged += removed;
+        // Committed before the next one, which its owner may have made one that can't be opened.
+        if (removed == 0) continue;
+        End();
+        held = Begin();
+    }
+    End();
     const TimestampTz end = GetCurrentTimestamp();
     if (pages <= 0) return {purged, end + (end - begin)};
     stopped_at[0] = '\0';
