@@ -32,6 +32,9 @@ enum Column : AttrNumber {
     kCountsFrom = 19,
 };
 
+constexpr std::size_t kMostCommand = 1024 * 1024;  // bytes
+constexpr std::size_t kMostSchedule = 4096;
+
 // A row of the job table, before and after.
 class Row {
 public:
@@ -78,6 +81,7 @@ void CheckName(const char* name) {
 
 void CheckSchedule(const Row& row) {
     const char* schedule = row.Text(kSchedule);
+    if (strlen(schedule) > kMostSchedule) Invalid("a job's schedule must not be longer than 4096 bytes", "Shorten it.");
     if (strcmp(schedule, kOnceText) == 0 && !row.IsNull(kRunAt)) {
         const TimestampTz at = DatumGetTimestampTz(row.Raw(kRunAt));
         if (TIMESTAMP_NOT_FINITE(at)) Invalid("run_at must be a finite time", "Name a time.");
@@ -138,9 +142,12 @@ PGQUEUE_FUNCTION(pgqueue_cron_check_job) {
         TRIGGER_FIRED_BY_DELETE(data->tg_event))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("the trigger is for each row before INSERT or UPDATE")));
-    TupleDesc shape = RelationGetDescr(data->tg_relation);
     const bool update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
     HeapTuple tuple = update ? data->tg_newtuple : data->tg_trigtuple;
+    // The scheduler's own changes touch nothing of what is checked. A job that would not pass any more, for a time zone
+    // that is gone, say, must not keep it from the others.
+    if (IsScheduling()) return PointerGetDatum(tuple);
+    TupleDesc shape = RelationGetDescr(data->tg_relation);
     const Row row(shape, tuple);
     const auto require = [&](Column column, const char* name) {
         if (row.IsNull(column))
@@ -158,6 +165,9 @@ PGQUEUE_FUNCTION(pgqueue_cron_check_job) {
     CheckSchedule(row);
     if (strspn(row.Text(kCommand), " \t\r\n;") == strlen(row.Text(kCommand)))
         Invalid("the command is empty", "It is SQL, as psql would run it.");
+    // Each worker keeps all of them in memory, and every run has a copy in the history.
+    if (strlen(row.Text(kCommand)) > kMostCommand)
+        Invalid("a job's command must not be longer than 1 MB", "Put it into a procedure, and CALL that.");
     if (!OverlapOf(row.Text(kOverlap)))
         Invalid("unrecognized overlap", "It is one of \"skip\", \"queue\" and \"allow\".");
     if (!CatchUpOf(row.Text(kCatchUp)))
