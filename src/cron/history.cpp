@@ -40,6 +40,19 @@ private:
 
 Datum TextOf(const char* text) { return text != nullptr ? CStringGetTextDatum(text) : Datum{0}; }
 
+// The run $1, unless it is over or a session has it in hand. By place: the row is locked, so it stays there.
+#define OF_OPEN_RUN                                                                                                    \
+    "WHERE ctid = (SELECT ctid FROM cron.job_run_details WHERE runid = $1 AND status IN ('waiting', 'running') "       \
+    "FOR NO KEY UPDATE SKIP LOCKED)"
+
+// rows: those that a change OF_OPEN_RUN has found.
+Written WhetherWritten(int64 run, uint64 rows) {
+    if (rows == 1) return Written::kYes;
+    static Statement<1> open("SELECT FROM cron.job_run_details WHERE runid = $1 AND status IN ('waiting', 'running')",
+                             {INT8OID});
+    return open.Run({Int64GetDatum(run)}) == 1 ? Written::kLocked : Written::kGone;
+}
+
 const char* WordOf(Reason reason) {
     switch (reason) {
         case Reason::kRetry:
@@ -107,15 +120,14 @@ void CountFrom(int64 job, TimestampTz at) {
     (void)statement.Run({Int64GetDatum(job), TimestampTzGetDatum(at)});
 }
 
-Written DeleteJob(int64 job) {
-    static Statement<1> row("DELETE FROM cron.job WHERE jobid IN "
-                            "(SELECT jobid FROM cron.job WHERE jobid = $1 FOR UPDATE SKIP LOCKED)",
-                            {INT8OID});
-    static Statement<1> look("SELECT FROM cron.job WHERE jobid = $1", {INT8OID});
-    static Statement<1> state("DELETE FROM cron.job_state WHERE jobid = $1", {INT8OID});
-    if (row.Run({Int64GetDatum(job)}) == 0 && look.Run({Int64GetDatum(job)}) > 0) return Written::kLocked;
-    (void)state.Run({Int64GetDatum(job)});
-    return Written::kDone;
+bool DeleteJob(int64 job) {
+    static Statement<1> statement(
+        "WITH gone AS (DELETE FROM cron.job WHERE ctid = (SELECT ctid FROM cron.job WHERE jobid = $1 AND NOT EXISTS "
+        "(SELECT FROM cron.job_run_details d WHERE d.jobid = $1 AND d.status IN ('waiting', 'running')) "
+        "FOR UPDATE SKIP LOCKED) RETURNING jobid), "
+        "forgotten AS (DELETE FROM cron.job_state s USING gone WHERE s.jobid = gone.jobid) SELECT FROM gone",
+        {INT8OID});
+    return statement.Run({Int64GetDatum(job)}) == 1;
 }
 
 int64 AddRun(const NewRun& run) {
@@ -135,51 +147,38 @@ int64 AddRun(const NewRun& run) {
     return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 }
 
-namespace {
-
-// The row of a run that nobody else has in hand.
-#define PGQUEUE_FREE_RUN                                                                                               \
-    " WHERE runid IN (SELECT runid FROM cron.job_run_details WHERE runid = $1 FOR UPDATE SKIP LOCKED)"
-
-Written WasWritten(int64 run, uint64 rows) {
-    static Statement<1> look("SELECT FROM cron.job_run_details WHERE runid = $1", {INT8OID});
-    if (rows > 0) return Written::kDone;
-    return look.Run({Int64GetDatum(run)}) > 0 ? Written::kLocked : Written::kGone;
+Written BeginRun(int64 run, TimestampTz at, const char* database, const char* username, const char* command) {
+    // The job may have been changed since: what runs, and who sees it, is the job as it is now.
+    static Statement<5> statement("UPDATE cron.job_run_details SET status = 'running', start_time = $2, database = $3, "
+                                  "username = $4, command = $5 " OF_OPEN_RUN,
+                                  {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID});
+    return WhetherWritten(run, statement.Run({Int64GetDatum(run), TimestampTzGetDatum(at), TextOf(database),
+                                              TextOf(username), TextOf(command)}));
 }
 
-}  // namespace
-
-Written BeginRun(int64 run, TimestampTz at) {
-    static Statement<2> statement(
-        "UPDATE cron.job_run_details SET status = 'running', start_time = $2" PGQUEUE_FREE_RUN,
-        {INT8OID, TIMESTAMPTZOID});
-    return WasWritten(run, statement.Run({Int64GetDatum(run), TimestampTzGetDatum(at)}));
-}
-
-Written ShowRun(int64 run, int pid) {
-    static Statement<2> statement("UPDATE cron.job_run_details SET job_pid = $2" PGQUEUE_FREE_RUN, {INT8OID, INT4OID});
-    return WasWritten(run, statement.Run({Int64GetDatum(run), Int32GetDatum(pid)}));
+void ShowRun(int64 run, int pid) {
+    static Statement<2> statement("UPDATE cron.job_run_details SET job_pid = $2 " OF_OPEN_RUN, {INT8OID, INT4OID});
+    (void)statement.Run({Int64GetDatum(run), Int32GetDatum(pid)});
 }
 
 Written FinishRun(int64 run, const RunResult& result) {
-    static Statement<7> statement(
-        "UPDATE cron.job_run_details SET status = $2, return_message = $3, job_pid = $4, start_time = $5, "
-        "end_time = $6, sqlstate = $7" PGQUEUE_FREE_RUN,
-        {INT8OID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID});
+    static Statement<7> statement("UPDATE cron.job_run_details SET status = $2, return_message = $3, job_pid = $4, "
+                                  "start_time = $5, end_time = $6, sqlstate = $7 " OF_OPEN_RUN,
+                                  {INT8OID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID});
     std::array<bool, 7> nulls = {};
     nulls[3] = result.pid == 0;
     nulls[6] = result.sqlstate[0] == '\0';
-    return WasWritten(run, statement.Run({Int64GetDatum(run), TextOf(result.succeeded ? "succeeded" : "failed"),
-                                          TextOf(MessageOf(result)), Int32GetDatum(result.pid),
-                                          TimestampTzGetDatum(OnClock(result.started_at)),
-                                          TimestampTzGetDatum(OnClock(result.ended_at)), TextOf(result.sqlstate)},
-                                         nulls));
+    return WhetherWritten(run, statement.Run({Int64GetDatum(run), TextOf(result.succeeded ? "succeeded" : "failed"),
+                                              TextOf(MessageOf(result)), Int32GetDatum(result.pid),
+                                              TimestampTzGetDatum(OnClock(result.started_at)),
+                                              TimestampTzGetDatum(OnClock(result.ended_at)), TextOf(result.sqlstate)},
+                                             nulls));
 }
 
 Written SkipRun(int64 run, const char* message) {
     static Statement<2> statement(
-        "UPDATE cron.job_run_details SET status = 'skipped', return_message = $2" PGQUEUE_FREE_RUN, {INT8OID, TEXTOID});
-    return WasWritten(run, statement.Run({Int64GetDatum(run), TextOf(message)}));
+        "UPDATE cron.job_run_details SET status = 'skipped', return_message = $2 " OF_OPEN_RUN, {INT8OID, TEXTOID});
+    return WhetherWritten(run, statement.Run({Int64GetDatum(run), TextOf(message)}));
 }
 
 pg::Vector<StoredRun> ReadOpenRuns(std::size_t most) {
@@ -202,24 +201,27 @@ pg::Vector<StoredRun> ReadOpenRuns(std::size_t most) {
     return runs;
 }
 
-TimestampTz TrimHistory() {
+TimestampTz TrimHistory(bool* more) {
     static Statement<2> by_age(
         "DELETE FROM cron.job_run_details WHERE runid IN (SELECT runid FROM cron.job_run_details "
         "WHERE status NOT IN ('waiting', 'running') AND coalesce(end_time, due_time) < $1 ORDER BY runid LIMIT $2 "
         "FOR UPDATE SKIP LOCKED)",
         {TIMESTAMPTZOID, INT4OID});
-    static Statement<2> by_count(
-        "DELETE FROM cron.job_run_details WHERE runid IN (SELECT runid FROM cron.job_run_details WHERE runid = ANY "
-        "(ARRAY(SELECT d.runid FROM (SELECT jobid FROM cron.job_run_details GROUP BY jobid HAVING count(*) > $1) j "
-        "CROSS JOIN LATERAL (SELECT runid FROM cron.job_run_details o WHERE o.jobid = j.jobid "
-        "AND status NOT IN ('waiting', 'running') ORDER BY runid DESC OFFSET $1) d LIMIT $2)) FOR UPDATE SKIP LOCKED)",
-        {INT4OID, INT4OID});
+    static Statement<2> by_count("DELETE FROM cron.job_run_details WHERE runid IN "
+                                 "(SELECT runid FROM cron.job_run_details WHERE runid IN (SELECT d.runid "
+                                 "FROM (SELECT jobid FROM cron.job_run_details GROUP BY jobid HAVING count(*) > $1) j "
+                                 "CROSS JOIN LATERAL (SELECT runid FROM cron.job_run_details o WHERE o.jobid = j.jobid "
+                                 "AND status NOT IN ('waiting', 'running') ORDER BY runid DESC OFFSET $1) d LIMIT $2) "
+                                 "FOR UPDATE SKIP LOCKED)",
+                                 {INT4OID, INT4OID});
     uint64 removed = 0;
     StartTransactionCommand();
     const bool held = pg::HoldExtensionForTask();
     PushActiveSnapshot(GetTransactionSnapshot());
+    Oid owner = GetUserId();
     if (held) {
-        const pg::RunAs as(pg::ExtensionOwner());
+        owner = pg::ExtensionOwner();
+        const pg::RunAs as(owner);
         pg::Spi spi;
         if (settings::cron_history_age > 0)
             removed = by_age.Run({TimestampTzGetDatum(Now() - settings::cron_history_age * USECS_PER_MINUTE),
@@ -229,8 +231,9 @@ TimestampTz TrimHistory() {
                                by_count.Run({Int32GetDatum(settings::cron_history_rows), Int32GetDatum(kTrimAtOnce)}));
     }
     PopActiveSnapshot();
-    CommitTransactionCommand();
-    return GetCurrentTimestamp() + (removed >= kTrimAtOnce ? USECS_PER_SEC / 10 : kTrimEvery);
+    pg::CommitAs(owner);
+    *more = removed >= kTrimAtOnce;
+    return GetCurrentTimestamp() + (*more ? USECS_PER_SEC / 10 : kTrimEvery);
 }
 
 }  // namespace pgqueue::cron

@@ -17,7 +17,7 @@ constexpr int64 kShowRunning = USECS_PER_SEC / 2;    // a run that lasts longer 
 constexpr int64 kLostPatience = 30 * USECS_PER_SEC;  // for a run whose worker never came, started by another process
 constexpr int64 kSlotPause = 1000;                   // first pause where no slot for a run is free
 constexpr int64 kLongestSlotPause = USECS_PER_SEC;
-constexpr int64 kLockedPause = USECS_PER_SEC;        // until a row is tried again that somebody has in hand
+constexpr int64 kLockedPause = USECS_PER_SEC;        // until a row that a session has in hand is tried again
 constexpr int64 kLead = 40000;                       // a run's process is started so long before it is due
 constexpr int64 kAheadPatience = 2 * USECS_PER_SEC;  // and called off if it isn't used by then
 constexpr std::size_t kMostAhead = 8;
@@ -40,12 +40,13 @@ struct Job {
     double jitter;
     double max_runtime;
     Instant last_due;
-    Instant run_at;
+    TimestampTz run_at;
     std::optional<Instant> next_due;
     const char* command;
     const char* username;
     const char* database;
     const char* name;  // or null
+    bool gone;         // one that runs once, and has
 };
 
 struct Waiting {
@@ -55,6 +56,8 @@ struct Waiting {
     TimestampTz after;
     int attempt;
     Reason reason;
+    TimestampTz locked_until =
+        0;  // by the server's clock: a session has its row in hand, and it isn't tried again before
 };
 
 struct Running {
@@ -67,7 +70,7 @@ struct Running {
     TimestampTz started;             // by the server's clock
     BackgroundWorkerHandle* handle;  // null: started by another process
     bool shown;
-    TimestampTz again_at;  // somebody has its row in hand: not before this, by the server's clock
+    TimestampTz locked_until = 0;  // as above
 };
 
 struct Prepared {
@@ -106,25 +109,28 @@ private:
         int running;
         int waiting;
     };
-    Load LoadOf(const Job& job) const { return {RunningOf(job.id), WaitingOf(job.id, Now())}; }
-    void FireAt(const Job& job, Instant due, Load load);
+    void CountLoads(TimestampTz now);
+    bool FireAt(const Job& job, Instant due, Load load);
     bool IsSoon(const Job& job, TimestampTz now) const;
     void StartAhead(TimestampTz now);
     void CallOffAhead(TimestampTz older_than);
     int TakeAhead(const Waiting& what, Oid role, Oid database, BackgroundWorkerHandle** handle);
     void StartWaiting(TimestampTz now);
     bool MayStart(const Waiting& what, const Job& job) const;
-    enum class Start { kDone, kLater, kNoSlot };
-    Start Prepare(const Waiting& what, const Job& job);
-    bool Fail(const Waiting& what, const char* sqlstate, const char* message);
-    void Retry(int64 job_id, int attempt, TimestampTz due, Reason reason);
-    void Done(const Job& job, Reason reason);
-    void FindDone();
-    void DeleteDone();
-    void Commit();
+    bool Prepare(Waiting* what, const Job& job);
+    bool Fail(Waiting* what, const Job& job, const char* sqlstate, const char* message);
+    void Retry(int64 job_id, int attempt, TimestampTz due);
+    void Done(Job* job);
+    void RemoveDone();
+    void Commit(Oid owner);
     RoundResult Sum(TimestampTz now);
 
+    void AddWaiting(const Waiting& what) {
+        waiting_.push_back(what);
+        sorted_ = false;
+    }
     void SortWaiting() {
+        if (std::exchange(sorted_, true)) return;
         std::sort(waiting_.begin(), waiting_.end(), [](const Waiting& a, const Waiting& b) {
             return a.after != b.after ? a.after < b.after : a.run < b.run;
         });
@@ -139,10 +145,9 @@ private:
             std::count_if(running_.begin(), running_.end(), [=](const Running& r) { return r.job == job; }) +
             std::count_if(prepared_.begin(), prepared_.end(), [=](const Prepared& p) { return p.what.job == job; }));
     }
-    int WaitingOf(int64 job, TimestampTz now) const {
-        return static_cast<int>(std::count_if(waiting_.begin(), waiting_.end(), [=](const Waiting& w) {
-            return w.job == job && (w.after <= now || w.reason == Reason::kSchedule);
-        }));
+    int OpenOf(int64 job) const {
+        return static_cast<int>(
+            std::count_if(waiting_.begin(), waiting_.end(), [=](const Waiting& w) { return w.job == job; }));
     }
 
     // Some that wait may be retries of a later day, so it isn't their end that counts.
@@ -150,20 +155,21 @@ private:
 
     MemoryContext jobs_context_ = nullptr;  // of what jobs_ points to
     pg::TopVector<Job> jobs_;               // by id
+    pg::TopVector<Load> loads_;             // of jobs_, while due times are dealt with
     pg::TopVector<Waiting> waiting_;        // by when they may start
     pg::TopVector<Waiting> before_;         // what waited before this round's starts
     pg::TopVector<Running> running_;
     pg::TopVector<Ahead> ahead_;
     pg::TopVector<Prepared> prepared_;  // in this round: not let go yet
-    pg::TopVector<int64> done_;         // jobs that ran once, to be deleted
-    TimestampTz done_again_at_ = 0;     // where somebody had one of them in hand
     pg::TopVector<int> collected_;      // slots whose results this round writes
+    bool sorted_ = true;                // waiting_
     bool more_waiting_ = false;         // in the table than were read
     bool loaded_ = false;
     bool resumed_ = true;  // no due time was looked at before
     bool reload_jobs_ = true;
     bool reload_runs_ = true;
-    bool no_slot_ = false;  // the last attempt to start a run found none
+    bool no_slot_ = false;     // the last attempt to start a run found none
+    TimestampTz done_at_ = 0;  // when to remove jobs that have run once; 0: there are none
     TimestampTz slot_at_ = 0;
     int64 slot_pause_ = 0;
     int64 started_ = 0;
@@ -202,18 +208,21 @@ void Scheduler::LoadJob(HeapTuple row, TupleDesc shape) {
     job.jitter = FloatOr(value, null, 0);
     value = raw(15, &null);
     const bool once = !null;
-    if (once) job.run_at = ToUnix(DatumGetTimestampTz(value));
+    if (once) job.run_at = DatumGetTimestampTz(value);
     job.local = DatumGetBool(raw(16, &null));
     job.last_due = ToUnix(DatumGetTimestampTz(raw(17, &null)));
     value = raw(18, &null);
     const bool fired = !null;
+    // With another run_at than it has now, it is to run again.
+    const bool done = once && fired && ToUnix(DatumGetTimestampTz(value)) == ToUnix(job.run_at);
     if (fired) job.last_due = std::max(job.last_due, ToUnix(DatumGetTimestampTz(value)));
 
     job.zone = zone != nullptr ? FindZone(zone) : session_timezone;
     ParseError error;
     if (once) {
         job.when = When::kOnce;
-        if (!fired) job.next_due = job.run_at;
+        if (!done) job.next_due = ToUnix(job.run_at);
+        if (done && done_at_ == 0) done_at_ = GetCurrentTimestamp();
     } else if (!Parse(schedule, &job.schedule, &error) || job.zone == nullptr) {
         job.active = false;
         ereport(LOG, (errmsg("pgqueue: job " INT64_FORMAT " has a schedule or a time zone that is not known here: %s",
@@ -248,13 +257,15 @@ void Scheduler::LoadRuns(bool first) {
     more_waiting_ = open.size() == kMostWaiting;
     for (const StoredRun& run : open) {
         if (!run.running) {
-            waiting_.push_back({run.run, run.job, run.due, run.after, run.attempt, run.reason});
+            AddWaiting({run.run, run.job, run.due, run.after, run.attempt, run.reason});
             continue;
         }
-        if (!first) continue;
-        // Begun by a worker before this one. Where it isn't under way any more nobody knows how it ended.
+        if (!first && std::any_of(running_.begin(), running_.end(), [&](const Running& r) { return r.run == run.run; }))
+            continue;
+        // Begun by a worker before this one, or brought by a restore. Where it isn't under way any more nobody knows
+        // how it ended.
         Running running = {-1,      run.run, run.job, run.due, run.attempt, run.reason, GetCurrentTimestamp(),
-                           nullptr, false,   0};
+                           nullptr, false};
         for (int i = 0; i < RunSlots(); i++) {
             const RunView slot = ViewRun(i);
             if (slot.state != RunState::kFree && slot.home == MyDatabaseId && slot.run == run.run) running.slot = i;
@@ -272,8 +283,7 @@ void Scheduler::AdoptUnknown() {
         if (slot.state == RunState::kFree || slot.home != MyDatabaseId) continue;
         const bool known =
             std::any_of(running_.begin(), running_.end(), [=](const Running& running) { return running.slot == i; });
-        if (!known)
-            running_.push_back({i, slot.run, 0, 0, 0, Reason::kManual, GetCurrentTimestamp(), nullptr, true, 0});
+        if (!known) running_.push_back({i, slot.run, 0, 0, 0, Reason::kManual, GetCurrentTimestamp(), nullptr, true});
     }
 }
 
@@ -285,87 +295,78 @@ bool Scheduler::IsLost(const Running& running, const RunView& slot) const {
     return running.started + kLostPatience < GetCurrentTimestamp();
 }
 
-// A job that runs once is gone after it has. A run ordered by hand before is beside that.
-void Scheduler::Done(const Job& job, Reason reason) {
-    if (job.when == When::kOnce && !(reason == Reason::kManual && job.next_due)) done_.push_back(job.id);
+// A job that runs once is gone after it has, and after all its runs. One that was ordered by hand before is beside
+// that.
+void Scheduler::Done(Job* job) {
+    if (job->when != When::kOnce || job->next_due || job->gone) return;
+    job->gone = DeleteJob(job->id);
+    if (!job->gone && done_at_ == 0) done_at_ = GetCurrentTimestamp() + kLockedPause;
 }
 
-// Those whose only run is neither to come nor under way: it was deleted, or an error came in between.
-void Scheduler::FindDone() {
-    for (const Job& job : jobs_) {
-        if (job.when != When::kOnce || job.next_due) continue;
-        const auto is_of = [&](const auto& run) { return run.job == job.id; };
-        if (std::none_of(waiting_.begin(), waiting_.end(), is_of) &&
-            std::none_of(running_.begin(), running_.end(), is_of) && !more_waiting_ &&
-            std::find(done_.begin(), done_.end(), job.id) == done_.end())
-            done_.push_back(job.id);
-    }
+// Those that a session had in hand when their run was over.
+void Scheduler::RemoveDone() {
+    if (done_at_ == 0 || done_at_ > GetCurrentTimestamp()) return;
+    done_at_ = 0;
+    for (Job& job : jobs_)
+        if (RunningOf(job.id) == 0 && OpenOf(job.id) == 0) Done(&job);
 }
 
-void Scheduler::DeleteDone() {
-    std::size_t kept = 0;
-    for (const int64 job : done_)
-        if (DeleteJob(job) == Written::kLocked) done_[kept++] = job;
-    done_.resize(kept);
-    done_again_at_ = GetCurrentTimestamp() + kLockedPause;
-}
-
-void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due, Reason reason) {
-    const Job* job = Find(job_id);
+void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due) {
+    Job* job = Find(job_id);
     if (job == nullptr) return;
     if (attempt > job->retries) {
-        Done(*job, reason);
+        Done(job);
         return;
     }
     const TimestampTz after = Now() + static_cast<int64>(job->retry_delay * static_cast<double>(USECS_PER_SEC));
     Waiting again = {0, job_id, due, after, attempt + 1, Reason::kRetry};
     again.run = AddRun({job_id, job->database, job->username, job->command, job->name, "waiting", nullptr, due, after,
                         attempt + 1, Reason::kRetry});
-    waiting_.push_back(again);
+    AddWaiting(again);
 }
 
-// False: somebody has the run's row in hand.
+// False: the row is locked, and the run stays where it is.
 bool Scheduler::CollectOne(Running* running, const RunResult& result) {
+    if (running->job == 0) return true;  // nobody's: what has its number now is another one
     if (FinishRun(running->run, result) == Written::kLocked) {
-        running->again_at = GetCurrentTimestamp() + kLockedPause;
+        running->locked_until = GetCurrentTimestamp() + kLockedPause;
         return false;
     }
-    const Job* job = Find(running->job);
     if (!result.succeeded)
-        Retry(running->job, running->attempt, running->due, running->reason);
-    else if (job != nullptr)
-        Done(*job, running->reason);
+        Retry(running->job, running->attempt, running->due);
+    else if (Job* job = Find(running->job))
+        Done(job);
     return true;
 }
 
 // Writes the results of runs that are over.
 void Scheduler::Collect() {
     static RunResult result;
-    const TimestampTz real = GetCurrentTimestamp();
     std::size_t kept = 0;
     for (std::size_t i = 0; i < running_.size(); i++) {
         Running& running = running_[i];
         const RunView slot = running.slot >= 0 ? ViewRun(running.slot) : RunView{};
-        const bool holds_slot = running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree;
-        bool over = false;
-        if (running.again_at > real) {
-            over = false;
-        } else if (holds_slot && slot.state == RunState::kFinished) {
+        bool over = running.locked_until <= GetCurrentTimestamp();
+        if (over && running.slot >= 0 && slot.run == running.run && slot.state == RunState::kFinished) {
             ReadResult(running.slot, &result);
             over = CollectOne(&running, result);
-        } else if (running.slot < 0 || IsLost(running, slot)) {
+            if (over) collected_.push_back(running.slot);
+        } else if (over && (running.slot < 0 || IsLost(running, slot))) {
             result = {};
             result.started_at = running.started;
-            result.ended_at = real;
+            result.ended_at = GetCurrentTimestamp();
             result.length = static_cast<int>(
                 strlcpy(result.message, "the run was cut off: the server or its worker ended meanwhile", kResultBytes));
             over = CollectOne(&running, result);
+            if (over && running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree)
+                collected_.push_back(running.slot);
+        } else {
+            over = false;
         }
         if (!over) {
             std::swap(running_[kept++], running);
             continue;
         }
-        if (holds_slot) collected_.push_back(running.slot);
         if (running.handle != nullptr) pfree(std::exchange(running.handle, nullptr));
     }
     running_.resize(kept);
@@ -377,7 +378,7 @@ void Scheduler::Show() {
         if (running.shown || running.slot < 0 || running.started + kShowRunning > now) continue;
         const RunView slot = ViewRun(running.slot);
         if (slot.pid == 0) continue;
-        (void)ShowRun(running.run, slot.pid);
+        ShowRun(running.run, slot.pid);
         running.shown = true;
     }
 }
@@ -391,9 +392,21 @@ int64 JitterOf(const Job& job, Instant due) {
                               static_cast<double>(USECS_PER_SEC));
 }
 
-// load: what is under way beside this due time.
-void Scheduler::FireAt(const Job& job, Instant due_at, Load load) {
-    const TimestampTz due = FromUnix(due_at);
+// What is under way of each job. Counted once for all, since both may be ten thousand.
+void Scheduler::CountLoads(TimestampTz now) {
+    loads_.clear();
+    loads_.resize(jobs_.size());
+    for (const Running& running : running_)
+        if (const Job* job = Find(running.job)) loads_[job - jobs_.data()].running++;
+    for (const Waiting& what : waiting_) {
+        if (what.after > now && what.reason != Reason::kSchedule) continue;
+        if (const Job* job = Find(what.job)) loads_[job - jobs_.data()].waiting++;
+    }
+}
+
+// load: what is under way beside this due time. False: it is skipped for that.
+bool Scheduler::FireAt(const Job& job, Instant due_at, Load load) {
+    const TimestampTz due = job.when == When::kOnce ? job.run_at : FromUnix(due_at);
     NewRun run = {job.id,
                   job.database,
                   job.username,
@@ -417,9 +430,10 @@ void Scheduler::FireAt(const Job& job, Instant due_at, Load load) {
     if (run.message != nullptr) {
         run.status = "skipped";
         (void)AddRun(run);
-        return;
+        return false;
     }
-    waiting_.push_back({AddRun(run), job.id, due, run.start_after, 1, Reason::kSchedule});
+    AddWaiting({AddRun(run), job.id, due, run.start_after, 1, Reason::kSchedule});
+    return true;
 }
 
 void NoteMissed(const Job& job, const Plan& plan) {
@@ -434,18 +448,20 @@ void NoteMissed(const Job& job, const Plan& plan) {
 
 void Scheduler::Fire(TimestampTz now) {
     const Instant at = ToUnix(now);
+    bool counted = false;
     for (Job& job : jobs_) {
-        if (!job.active || !job.next_due) continue;
+        if (!job.active || !job.next_due || (*job.next_due > at && (job.when != When::kClock || job.last_due <= at)))
+            continue;
+        if (!std::exchange(counted, true)) CountLoads(now);
+        Load load = loads_[&job - jobs_.data()];
         // One that waits longer than until its next time may have seen the clock set back.
         if (job.when != When::kClock) {
-            if (*job.next_due > at) continue;
             job.last_due = *job.next_due;
             job.next_due.reset();
             RememberDue(job.id, FromUnix(job.last_due));
-            FireAt(job, job.last_due, LoadOf(job));
+            (void)FireAt(job, job.last_due, load);
             continue;
         }
-        if (*job.next_due > at && job.last_due <= at) continue;
         job.policy.resumed = resumed_;
         const Plan plan = MakePlan(job.schedule, ServerZone(job.zone), job.policy, job.last_due, at);
         if (plan.set_back) CountFrom(job.id, now);
@@ -454,11 +470,8 @@ void Scheduler::Fire(TimestampTz now) {
         job.next_due = plan.next_due;
         if (plan.skipped > 0) NoteMissed(job, plan);
         // Times that are all made up for don't keep each other from it: they wait.
-        Load load = LoadOf(job);
-        for (int i = 0; i < plan.count; i++) {
-            if (i > 0 && job.policy.catch_up != CatchUp::kAll) load = LoadOf(job);
-            FireAt(job, plan.due[i], load);
-        }
+        for (int i = 0; i < plan.count; i++)
+            if (FireAt(job, plan.due[i], load) && job.policy.catch_up != CatchUp::kAll) load.waiting++;
     }
     SortWaiting();
 }
@@ -470,15 +483,18 @@ bool Scheduler::MayStart(const Waiting& what, const Job& job) const {
     return job.overlap == Overlap::kAllow || what.reason == Reason::kManual || RunningOf(what.job) == 0;
 }
 
-// False: somebody has the run's row in hand.
-bool Scheduler::Fail(const Waiting& what, const char* sqlstate, const char* message) {
+// False, here and below: it goes on waiting.
+bool Scheduler::Fail(Waiting* what, const Job& job, const char* sqlstate, const char* message) {
     static RunResult result;
     result = {};
     result.started_at = result.ended_at = GetCurrentTimestamp();
     strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
     result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
-    if (FinishRun(what.run, result) == Written::kLocked) return false;
-    Retry(what.job, what.attempt, what.due, what.reason);
+    if (FinishRun(what->run, result) == Written::kLocked) {
+        what->locked_until = GetCurrentTimestamp() + kLockedPause;
+        return false;
+    }
+    Retry(job.id, what->attempt, what->due);
     return true;
 }
 
@@ -536,37 +552,42 @@ int Scheduler::TakeAhead(const Waiting& what, Oid role, Oid database, Background
     return -1;
 }
 
-Scheduler::Start Scheduler::Prepare(const Waiting& what, const Job& job) {
+bool Scheduler::Prepare(Waiting* what, const Job& job) {
     const Oid role = get_role_oid(job.username, true);
     const Oid database = job.local ? MyDatabaseId : get_database_oid(job.database, true);
-    if (!OidIsValid(role) || !OidIsValid(database)) {
-        const bool failed = !OidIsValid(role)
-                                ? Fail(what, "42704", psprintf("FATAL:  role \"%s\" does not exist", job.username))
-                                : Fail(what, "3D000", psprintf("FATAL:  database \"%s\" does not exist", job.database));
-        return failed ? Start::kDone : Start::kLater;
+    if (!OidIsValid(role)) {
+        return Fail(what, job, "42704", psprintf("FATAL:  role \"%s\" does not exist", job.username));
+    }
+    if (!OidIsValid(database)) {
+        return Fail(what, job, "3D000", psprintf("FATAL:  database \"%s\" does not exist", job.database));
     }
     BackgroundWorkerHandle* handle = nullptr;
-    int slot = TakeAhead(what, role, database, &handle);
+    int slot = TakeAhead(*what, role, database, &handle);
     if (slot < 0) {
         MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-        slot = PrepareRun({job.id, what.run, database, role, job.max_runtime, job.command}, &handle);
+        slot = PrepareRun({job.id, what->run, database, role, job.max_runtime, job.command}, &handle);
         MemoryContextSwitchTo(old);
     }
-    if (slot < 0) return Start::kNoSlot;
-    prepared_.push_back({slot, handle, what});
-    const Written written = BeginRun(what.run, Now());
-    if (written == Written::kDone) return Start::kDone;
+    if (slot < 0) {
+        no_slot_ = true;
+        return false;
+    }
+    prepared_.push_back({slot, handle, *what});
+    const Written begun = BeginRun(what->run, Now(), job.database, job.username, job.command);
+    if (begun == Written::kYes) return true;
     FreeRunSlot(slot);
     pfree(handle);
     prepared_.pop_back();
-    if (written == Written::kLocked) return Start::kLater;
-    Done(job, what.reason);  // a run that the user has deleted is not wanted any more
-    return Start::kDone;
+    // A run that the user has deleted is not wanted any more. One that is about to delete it may think better of it.
+    if (begun == Written::kLocked) what->locked_until = GetCurrentTimestamp() + kLockedPause;
+    return begun == Written::kGone;
 }
 
 void Scheduler::StartWaiting(TimestampTz now) {
     no_slot_ = false;
     std::size_t kept = 0;
+    // The first that has to wait for its time is behind all that may start.
+    if (waiting_.empty() || waiting_[0].after > now) return;
     const std::size_t count = waiting_.size();
     before_.clear();
     before_.swap(waiting_);  // retries of what fails at once are added to it
@@ -574,18 +595,15 @@ void Scheduler::StartWaiting(TimestampTz now) {
         Waiting what = before_[i];
         const Job* job = Find(what.job);
         const bool wanted = job != nullptr && (job->active || what.reason == Reason::kManual);
-        Start start = Start::kNoSlot;
-        if (what.after <= now && !no_slot_ && !(wanted && !MayStart(what, *job))) {
-            if (wanted)
-                start = Prepare(what, *job);
-            else if (SkipRun(what.run, "skipped: the job was unscheduled or deactivated") == Written::kLocked)
-                start = Start::kLater;
-            else
-                start = Start::kDone;
-            no_slot_ = start == Start::kNoSlot;
+        if (what.locked_until <= GetCurrentTimestamp()) what.locked_until = 0;
+        bool stays = what.after > now || no_slot_ || what.locked_until != 0 || (wanted && !MayStart(what, *job));
+        if (!stays && wanted) {
+            stays = !Prepare(&what, *job);
+        } else if (!stays) {
+            stays = SkipRun(what.run, "skipped: the job was unscheduled or deactivated") == Written::kLocked;
+            if (stays) what.locked_until = GetCurrentTimestamp() + kLockedPause;
         }
-        if (start == Start::kLater) what.after = now + kLockedPause;
-        if (start != Start::kDone) before_[kept++] = what;
+        if (stays) before_[kept++] = what;
     }
     before_.resize(kept);
     waiting_.insert(waiting_.begin(), before_.begin(), before_.end());
@@ -595,14 +613,14 @@ void Scheduler::StartWaiting(TimestampTz now) {
 bool Scheduler::HasWork(TimestampTz now) const {
     if (!loaded_ || reload_jobs_ || reload_runs_ || ReadsMore()) return true;
     const TimestampTz real = GetCurrentTimestamp();
+    if (done_at_ != 0 && done_at_ <= real) return true;
     for (const Running& running : running_) {
-        if (running.again_at > real) continue;
+        if (running.locked_until > real) continue;
         if (running.slot < 0) return true;
         const RunView slot = ViewRun(running.slot);
         if (slot.state == RunState::kFinished || IsLost(running, slot)) return true;
         if (!running.shown && running.started + kShowRunning <= real && slot.pid != 0) return true;
     }
-    if (!done_.empty() && done_again_at_ <= real) return true;
     if (!settings::cron_enabled) return false;
     const Instant at = ToUnix(now);
     for (const Job& job : jobs_)
@@ -610,6 +628,10 @@ bool Scheduler::HasWork(TimestampTz now) const {
             return true;
     for (const Waiting& what : waiting_) {
         if (what.after > now) break;
+        if (what.locked_until != 0) {
+            if (what.locked_until <= real) return true;
+            continue;
+        }
         const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), what.job,
                                             [](const Job& job, int64 wanted) { return job.id < wanted; });
         const bool known = place != jobs_.end() && place->id == what.job;
@@ -618,11 +640,12 @@ bool Scheduler::HasWork(TimestampTz now) const {
     return false;
 }
 
-void Scheduler::Commit() {
+void Scheduler::Commit(Oid owner) {
+    running_.reserve(running_.size() + prepared_.size());  // nothing may fail between the commit and their start
     // The history is the truth that a crash must leave: no run starts before it is on disk.
     (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
                             false);
-    CommitTransactionCommand();
+    pg::CommitAs(owner);
     const TimestampTz real = GetCurrentTimestamp();
     const bool ended = !collected_.empty();
     for (int slot : collected_) FreeRunSlot(slot);
@@ -630,7 +653,7 @@ void Scheduler::Commit() {
     for (const Prepared& run : prepared_) {
         LetGo(run.slot);
         running_.push_back({run.slot, run.what.run, run.what.job, run.what.due, run.what.attempt, run.what.reason, real,
-                            run.handle, false, 0});
+                            run.handle, false});
         started_++;
     }
     prepared_.clear();
@@ -657,14 +680,16 @@ RoundResult Scheduler::Sum(TimestampTz now) {
             next = std::min(next, what.after - shift);
             break;
         }
+        if (what.locked_until != 0) next = std::min(next, what.locked_until);
         sum.lag_us = std::max(sum.lag_us, now - what.after);
     }
     if (slot_at_ > real) next = std::min(next, slot_at_);
-    if (!done_.empty()) next = std::min(next, done_again_at_);
-    for (const Running& running : running_) {
-        if (running.again_at > real) next = std::min(next, running.again_at);
-        if (!running.shown) next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
-    }
+    if (done_at_ != 0) next = std::min(next, done_at_);
+    for (const Running& running : running_)
+        if (running.locked_until != 0)
+            next = std::min(next, running.locked_until);
+        else if (!running.shown)
+            next = std::min(next, std::max(running.started + kShowRunning, real + 50000));
     sum.next_at = std::max(next, real);
     sum.started = std::exchange(started_, 0);
     return sum;
@@ -684,8 +709,10 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
         return Sum(now);
     }
     PushActiveSnapshot(GetTransactionSnapshot());
+    const Oid owner = pg::ExtensionOwner();
+    bool fired = false;
     {
-        const pg::RunAs as(pg::ExtensionOwner());
+        const pg::RunAs as(owner);
         pg::Spi spi;
         if (reload_jobs_ || !loaded_) {
             if (!loaded_) ForgetOrphans();
@@ -694,21 +721,21 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
             LoadJobs();
         }
         if (reload_runs_ || !loaded_ || ReadsMore()) LoadRuns(!loaded_);
-        FindDone();
         Collect();
+        RemoveDone();
         Show();
         now = Now();
         if (settings::cron_enabled) {
             Fire(now);
-            resumed_ = false;
+            fired = true;
             StartWaiting(now);
         }
-        DeleteDone();
     }
     PopActiveSnapshot();
     loaded_ = true;
     reload_jobs_ = reload_runs_ = false;
-    Commit();
+    Commit(owner);
+    if (fired) resumed_ = false;
     RoundResult sum = Sum(Now());
     sum.worked = true;
     return sum;
@@ -725,7 +752,6 @@ void Scheduler::AfterError() {
     collected_.clear();
     before_.clear();
     running_.clear();
-    done_.clear();
     loaded_ = false;
 }
 

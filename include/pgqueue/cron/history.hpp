@@ -34,6 +34,10 @@ struct StoredRun {
     bool running;
 };
 
+// What became of a change of a row. A session that is about to delete or change a row keeps it for as long as its
+// transaction lasts: nobody waits for that here, or it would keep all jobs from their runs.
+enum class Written { kYes, kGone, kLocked };
+
 // The jobs with what is remembered of them, ordered by id, left in SPI_tuptable.
 void ReadJobs();
 // After ALTER DATABASE RENAME, or a restore into a database of another name: local jobs show the name it has now.
@@ -43,15 +47,12 @@ void ForgetOrphans();
 void RememberDue(int64 job, TimestampTz due);
 // The clock was put back to before the job was made or changed.
 void CountFrom(int64 job, TimestampTz at);
-
-// Users may change and delete rows of their own, in a transaction that they leave open. The scheduler never waits for
-// one: it leaves such a row, and comes back.
-enum class Written { kDone, kGone, kLocked };
-Written DeleteJob(int64 job);
+// Unless it has open runs, or a session has it in hand: false.
+bool DeleteJob(int64 job);
 
 int64 AddRun(const NewRun& run);
-Written BeginRun(int64 run, TimestampTz at);
-Written ShowRun(int64 run, int pid);
+Written BeginRun(int64 run, TimestampTz at, const char* database, const char* username, const char* command);
+void ShowRun(int64 run, int pid);
 Written FinishRun(int64 run, const RunResult& result);
 Written SkipRun(int64 run, const char* message);
 // Running ones, then waiting ones in the order in which they may start.
