@@ -181,9 +181,11 @@ void Worker::RunTasks(uint32 attention) {
         });
     if (trim_.at <= now && (runs_ > 0 || trim_.at + kTrimIdle <= now))
         Perform(&trim_, [&] {
-            runs_ = 0;
             worked_ = true;
-            return cron::TrimHistory();
+            bool more = false;
+            const TimestampTz next = cron::TrimHistory(&more);
+            runs_ = more ? 1 : 0;
+            return next;
         });
 }
 

@@ -25,7 +25,7 @@ struct RoundResult {
 RoundResult Round(bool jobs_changed, bool runs_changed);
 void AfterError();
 
-// Removes what is too old or too much of the history, and returns when to do so again.
-TimestampTz TrimHistory();
+// Removes what is too old or too much of the history, and returns when to do so again. more: there is.
+TimestampTz TrimHistory(bool* more);
 
 }  // namespace pgqueue::cron
