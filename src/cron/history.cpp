@@ -231,7 +231,7 @@ TimestampTz TrimHistory(bool* more) {
                                by_count.Run({Int32GetDatum(settings::cron_history_rows), Int32GetDatum(kTrimAtOnce)}));
     }
     PopActiveSnapshot();
-    CommitTransactionCommand();
+    pg::CommitAs(owner);
     *more = removed >= kTrimAtOnce;
     return GetCurrentTimestamp() + (*more ? USECS_PER_SEC / 10 : kTrimEvery);
 }

@@ -640,7 +640,7 @@ bool Scheduler::HasWork(TimestampTz now) const {
     return false;
 }
 
-void Scheduler::Commit() {
+void Scheduler::Commit(Oid owner) {
     running_.reserve(running_.size() + prepared_.size());  // nothing may fail between the commit and their start
     // The history is the truth that a crash must leave: no run starts before it is on disk.
     (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
@@ -709,6 +709,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
         return Sum(now);
     }
     PushActiveSnapshot(GetTransactionSnapshot());
+    const Oid owner = pg::ExtensionOwner();
     bool fired = false;
     {
         const pg::RunAs as(owner);
@@ -733,7 +734,7 @@ RoundResult Scheduler::Round(bool jobs_changed, bool runs_changed) {
     PopActiveSnapshot();
     loaded_ = true;
     reload_jobs_ = reload_runs_ = false;
-    Commit();
+    Commit(owner);
     if (fired) resumed_ = false;
     RoundResult sum = Sum(Now());
     sum.worked = true;

@@ -135,10 +135,15 @@ void Hook(PlannedStmt* planned, const char* query, bool read_only_tree, ProcessU
     if (looks && IsA(statement, CreateExtensionStmt))
         CheckBesidePgCron(reinterpret_cast<CreateExtensionStmt*>(statement));
     const Oid alone = looks ? WantedAlone(statement) : InvalidOid;
+    // The end of a transaction may free the statement.
+    const bool tells = looks &&
+                       (!IsA(statement, TransactionStmt) ||
+                        reinterpret_cast<TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED) &&
+                       !IsA(statement, CallStmt) && !IsA(statement, DoStmt);
     if (OidIsValid(alone)) pg::BlockDatabase(alone);
     (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(planned, query, read_only_tree, context,
                                                                          params, environment, receiver, completion);
-    if (looks) TellAfter(statement);
+    if (tells) TellAfter(statement);
 }
 
 }  // namespace

@@ -33,6 +33,17 @@ private:
     int guc_level_ = 0;
 };
 
+// Commits, with that role's rights for what has been put off until then: deferred triggers are run by the commit, long
+// after a RunAs has ended.
+inline void CommitAs(Oid role) {
+    Oid old_role = InvalidOid;
+    int old_context = 0;
+    GetUserIdAndSecContext(&old_role, &old_context);
+    SetUserIdAndSecContext(role, old_context | SECURITY_LOCAL_USERID_CHANGE);
+    CommitTransactionCommand();
+    SetUserIdAndSecContext(old_role, old_context);
+}
+
 // An SPI connection for the scope.
 class Spi {
 public:
