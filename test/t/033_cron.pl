@@ -290,6 +290,23 @@ $node->reload;
 sql($node, "SELECT pg_cancel_backend(job_pid) FROM cron.job_run_details WHERE runid = $sleeps");
 is(over($sleeps), 'failed|57014|ERROR:  canceling statement due to user request', 'a run whose worker was ended meanwhile is told of');
 check_log($node);
+# A session that has rows in hand keeps nobody else's jobs from running.
+{
+    my $held = start(job('SELECT pg_sleep(1)'));
+    pid_of($held);
+    my $later = sql($node, "SELECT cron.at(clock_timestamp() + interval '500 ms', 'SELECT 1', 'later')");
+    my $session = session($node);
+    $session->query_ok("BEGIN; DELETE FROM cron.job_run_details WHERE runid = $held; SELECT FROM cron.job WHERE jobid = $later FOR UPDATE");
+    is(over(start(job('SELECT pg_sleep(2)'))), 'succeeded||SELECT 1', 'a run ends while rows of others are locked');
+    is(sql($node, "SELECT status FROM cron.job_run_details WHERE runid = $held"), 'running', 'a result waits for its row');
+    is(sql($node, "SELECT status || ' ' || (start_time >= due_time) FROM cron.job_run_details WHERE jobid = $later"), 'succeeded true', 'cron.at() runs, and not before its time');
+    is(sql($node, "SELECT count(*) FROM cron.job WHERE jobid = $later"), '1', 'its job is still there');
+    $session->query_ok('ROLLBACK');
+    $session->quit;
+    is(over($held), 'succeeded||SELECT 1', 'then the result is written');
+    ok(wait_for(sub { sql($node, "SELECT count(*) FROM cron.job WHERE jobid = $later") eq '0' }, 'job that ran once'), 'and the job is gone');
+}
+
 $node->stop;
 
 # No place for a run: they wait, and each runs once.
