@@ -78,6 +78,7 @@ void RunCommand(const RunOrder& order) {
     TimeoutId timeout = MAX_TIMEOUTS;
     PG_TRY();
     {
+        process_session_preload_libraries();
         if (order.command == nullptr) elog(ERROR, "the command was lost with the worker that started the run");
         StartTransactionCommand();
         MemoryContextSwitchTo(context);

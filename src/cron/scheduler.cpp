@@ -253,6 +253,7 @@ void Scheduler::LoadJobs() {
 
 void Scheduler::LoadRuns(bool first) {
     waiting_.clear();
+    if (done_at_ == 0) done_at_ = GetCurrentTimestamp();  // the only run of a job may have been deleted
     const pg::Vector<StoredRun> open = ReadOpenRuns(kMostWaiting);
     more_waiting_ = open.size() == kMostWaiting;
     for (const StoredRun& run : open) {
@@ -308,7 +309,7 @@ void Scheduler::RemoveDone() {
     if (done_at_ == 0 || done_at_ > GetCurrentTimestamp()) return;
     done_at_ = 0;
     for (Job& job : jobs_)
-        if (RunningOf(job.id) == 0 && OpenOf(job.id) == 0) Done(&job);
+        if (job.when == When::kOnce && !job.next_due && RunningOf(job.id) == 0 && OpenOf(job.id) == 0) Done(&job);
 }
 
 void Scheduler::Retry(int64 job_id, int attempt, TimestampTz due) {
