@@ -340,35 +340,6 @@ is(sql($small, "SELECT string_agg(what, ' ') FROM log"), 'stays', 'nothing else 
 check_log($small);
 $small->stop;
 
-# A session that has rows in hand and leaves its transaction open holds up those and no others.
-my $open = queue_node('cron_open');
-sql($open, 'CREATE ROLE alice LOGIN');
-my %ids = map { $_ => sql($open, "SET ROLE alice; SELECT cron.create_job('$_', '\@yearly', 'SELECT pg_sleep(' || CASE '$_' WHEN 'runs' THEN 2 ELSE 0 END || ')', active => false)") } 'runs', 'waits';
-my $runs = sql($open, "SELECT cron.run($ids{runs})");
-ok(wait_for(sub { sql($open, "SELECT status FROM cron.job_run_details WHERE runid = $runs") eq 'running' }, 'a run'), 'a run is under way');
-my $alice = session($open);
-$alice->query_ok('SET SESSION AUTHORIZATION alice');
-$alice->query_ok("BEGIN; DELETE FROM cron.job_run_details WHERE runid = $runs; SELECT cron.at(now() + interval '1 hour', 'SELECT 1', 'once')");
-my $once = sql($open, "SELECT cron.at(now(), 'SELECT 2', 'other')");
-ok(wait_for(sub { sql($open, "SELECT count(*) FROM cron.job WHERE jobid = $once") eq '0' }, 'another job'), 'others go on');
-sql($open, "SELECT cron.create_job('beat', '1 second', 'SELECT 1')");
-ok(wait_for(sub { sql($open, "SELECT count(*) > 3 FROM cron.job_run_details WHERE jobname = 'beat' AND status = 'succeeded'") eq 't' }, 'beats'), 'again and again');
-is(sql($open, "SELECT status FROM cron.job_run_details WHERE runid = $runs"), 'running', 'what is in hand is left');
-$alice->query_ok('ROLLBACK');
-is(over($runs, undef, undef, $open), 'succeeded||SELECT 1', 'and done afterwards');
-# The job itself, while it is to be removed after its run.
-my $last = sql($open, "SET ROLE alice; SELECT cron.at(now() + interval '2 s', 'SELECT 3', 'last')");
-$alice->query_ok("BEGIN; UPDATE cron.job SET max_runtime = 60 WHERE jobid = $last");
-ok(wait_for(sub { sql($open, "SELECT status FROM cron.job_run_details WHERE jobid = $last") eq 'succeeded' }, 'its run'), 'a job in hand is run');
-my $beats = sql($open, "SELECT count(*) FROM cron.job_run_details WHERE jobname = 'beat' AND status = 'succeeded'");
-ok(wait_for(sub { sql($open, "SELECT count(*) > $beats + 2 FROM cron.job_run_details WHERE jobname = 'beat' AND status = 'succeeded'") eq 't' }, 'beats'), 'others go on');
-is(sql($open, "SELECT count(*) FROM cron.job WHERE jobid = $last"), '1', 'it is there as long as it is in hand');
-$alice->query_ok('ROLLBACK');
-ok(wait_for(sub { sql($open, "SELECT count(*) FROM cron.job WHERE jobid = $last") eq '0' }, 'the end'), 'and gone afterwards');
-$alice->quit;
-check_log($open);
-$open->stop;
-
 # The same where the server has few places for background workers: its own, the launcher, the worker, and one more.
 my $few = queue_node('cron_few', conf => "max_worker_processes = 4\npgqueue.databases = 'postgres'");
 in_turn($few, 'max_worker_processes = 4');

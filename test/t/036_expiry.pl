@@ -59,6 +59,15 @@ cmp_ok(sql($node, "SELECT keys_purged $worker"), '>', $before, 'others went mean
 cmp_ok($sizes[2], '<', 2 * $sizes[0] + 1048576, "the table's size is bounded: @sizes");
 becomes("SELECT count(*) FROM kv.s_default WHERE key LIKE 't%'", '0', 'all of them, in the end');
 
+# A session that locks a store holds up nothing else.
+my $session = session($node);
+$session->query_ok('BEGIN; LOCK TABLE kv.s_alices');
+sql($node, "SELECT kv.set('t beside', 'x', ttl => 0.1); SELECT cron.at(now(), 'SELECT 1')");
+becomes("SELECT count(*) FROM kv.s_default WHERE key = 't beside'", '0', 'a locked store does not keep others from their purge');
+becomes('SELECT count(*) FROM cron.job', '0', 'nor jobs from their runs');
+$session->query_ok('ROLLBACK');
+$session->quit;
+
 # Off, and on again.
 sql($node, "ALTER DATABASE postgres SET pgqueue.purge_interval = 0");
 becomes("SELECT count(*) = 1 AND max(state) = 'idle' $worker AND started_at > now() - interval '1 minute'", 't', 'a worker with the new setting');
