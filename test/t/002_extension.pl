@@ -150,5 +150,15 @@ sql($node, 'DROP ROLE bob');
 is(sql($node, "SELECT queue.create('a1')"), 't', 'the name is free for somebody else');
 
 $_->quit for $session, $other;
+
+# A schema of pg_cron's, or of somebody else's, is in the way: nothing is made, and what to do is said.
+sql($node, 'CREATE DATABASE taken');
+sql($node, 'CREATE SCHEMA cron', 'taken');
+fails_with($node, 'CREATE EXTENSION pgqueue', '42P06', qr/schema "cron" already exists.*HINT:  Rename or drop that schema first/s, 'a schema cron is in the way', 'taken');
+is(sql($node, "SELECT count(*) FROM pg_namespace WHERE nspname IN ('queue', 'kv', 'pgqueue')", 'taken'), '0', 'nothing is made');
+sql($node, 'ALTER SCHEMA cron RENAME TO old_cron', 'taken');
+create_extension($node, 'taken');
+sql($node, 'CREATE EXTENSION IF NOT EXISTS pgqueue', 'taken');
+
 check_log($node);
 done_testing();
