@@ -51,7 +51,8 @@ class Contestant:
 
     def __init__(self, who):
         self.who = who
-        extra = {"max_worker_processes": "48"}      # both may run 32 jobs at one time
+        # Both may run 32 jobs at one time. As PostgreSQL ships it: pgqueue begins no run before that is on disk.
+        extra = {"max_worker_processes": "48", "synchronous_commit": "on"}
         rival = who in RIVALS
         self.server = Server("pg_cron" if rival else "pgqueue", extra)
         for name, value in RIVALS.get(who, {}).items():
