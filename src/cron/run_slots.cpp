@@ -1,6 +1,7 @@
 #include "pgqueue/cron/run_slots.hpp"
 
 #include "pgqueue/cron/job_run.hpp"
+#include "pgqueue/pg/lwlock.hpp"
 #include "pgqueue/pg/memory.hpp"
 #include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/settings.hpp"
@@ -34,14 +35,6 @@ static_assert(std::is_trivially_destructible_v<Shared> && std::is_standard_layou
 
 Shared* shared;
 
-class Lock {
-public:
-    explicit Lock(LWLockMode mode) { LWLockAcquire(&shared->lock, mode); }
-    ~Lock() { LWLockRelease(&shared->lock); }
-    Lock(const Lock&) = delete;
-    Lock& operator=(const Lock&) = delete;
-};
-
 dsm_handle ShareCommand(const char* command) {
     const std::size_t size = strlen(command) + 1;
     dsm_segment* segment = dsm_create(size, 0);
@@ -71,7 +64,7 @@ Slot* FreeSlot() {
 }
 
 int TakeSlot(const RunOrder& order) {
-    Lock lock(LW_EXCLUSIVE);
+    const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     Slot* slot = FreeSlot();
     if (slot == nullptr) return -1;
     const uint32 generation = slot->generation + 1;
@@ -98,9 +91,9 @@ Size RunSlotsShmemSize() { return add_size(offsetof(Shared, slots), mul_size(siz
 void RunSlotsShmemInit() {
     bool found = false;
     shared = static_cast<Shared*>(ShmemInitStruct("pgqueue runs", RunSlotsShmemSize(), &found));
-    static const int tranche = LWLockNewTrancheId();
-    LWLockRegisterTranche(tranche, "pgqueue runs");
     if (found) return;
+    const int tranche = LWLockNewTrancheId();
+    LWLockRegisterTranche(tranche, "pgqueue_runs");
     memset(shared, 0, RunSlotsShmemSize());
     LWLockInitialize(&shared->lock, tranche);
 }
@@ -116,7 +109,7 @@ int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle) {
     const dsm_handle command = ShareCommand(order.command);
     uint32 generation = 0;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         Slot& slot = shared->slots[i];
         slot.command = command;
         slot.pinned = true;
@@ -131,7 +124,7 @@ int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle) {
 }
 
 bool AssignRun(int i, int64 run) {
-    Lock lock(LW_EXCLUSIVE);
+    const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     Slot& slot = shared->slots[i];
     // It may be over already, with a result that tells why its process could not come up.
     if (slot.scheduler != MyProcPid || slot.state == RunState::kFree) return false;
@@ -140,7 +133,7 @@ bool AssignRun(int i, int64 run) {
 }
 
 void LetGo(int i) {
-    Lock lock(LW_EXCLUSIVE);
+    const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     Slot& slot = shared->slots[i];
     slot.scheduler = 0;
     if (slot.state == RunState::kTaken) slot.state = RunState::kGoing;
@@ -151,7 +144,7 @@ void CallOffAll() {
     for (int i = 0; i < RunSlots(); i++) {
         bool mine = false;
         {
-            Lock lock(LW_SHARED);
+            const pg::LWLockGuard lock(&shared->lock, LW_SHARED);
             const Slot& slot = shared->slots[i];
             mine = slot.state != RunState::kFree && slot.scheduler == MyProcPid;
         }
@@ -169,20 +162,20 @@ void DisownRuns(Oid home) {
 void FreeRunSlot(int i) {
     std::optional<dsm_handle> command;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         command = Release(&shared->slots[i]);
     }
     if (command) dsm_unpin_segment(*command);
 }
 
 RunView ViewRun(int i) {
-    Lock lock(LW_SHARED);
+    const pg::LWLockGuard lock(&shared->lock, LW_SHARED);
     const Slot& slot = shared->slots[i];
     return {slot.state, slot.home, slot.job, slot.run, slot.pid};
 }
 
 void ReadResult(int i, RunResult* result) {
-    Lock lock(LW_SHARED);
+    const pg::LWLockGuard lock(&shared->lock, LW_SHARED);
     *result = shared->slots[i].result;
 }
 
@@ -191,7 +184,7 @@ void ReadResult(int i, RunResult* result) {
 bool ClaimRun(int i, uint32 generation, RunOrder* order) {
     dsm_handle command = 0;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         Slot& slot = shared->slots[i];
         if (slot.generation != generation) return false;
         slot.pid = MyProcPid;
@@ -205,7 +198,7 @@ bool ClaimRun(int i, uint32 generation, RunOrder* order) {
     order->command = static_cast<const char*>(dsm_segment_address(segment));
     bool pinned = false;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         Slot& slot = shared->slots[i];
         pinned = slot.generation == generation && std::exchange(slot.pinned, false);
     }
@@ -216,7 +209,7 @@ bool ClaimRun(int i, uint32 generation, RunOrder* order) {
 bool MayGo(int i, uint32 generation) {
     for (;;) {
         {
-            Lock lock(LW_SHARED);
+            const pg::LWLockGuard lock(&shared->lock, LW_SHARED);
             const Slot& slot = shared->slots[i];
             if (slot.generation != generation) return false;
             if (slot.state == RunState::kGoing) return true;
@@ -228,7 +221,7 @@ bool MayGo(int i, uint32 generation) {
 void Finish(int i, uint32 generation, const RunResult& result) {
     Oid home = InvalidOid;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         Slot& slot = shared->slots[i];
         if (slot.generation != generation) return;
         home = slot.home;

@@ -135,11 +135,12 @@ private:
             return a.after != b.after ? a.after < b.after : a.run < b.run;
         });
     }
-    Job* Find(int64 id) {
+    const Job* Find(int64 id) const {
         const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), id,
                                             [](const Job& job, int64 wanted) { return job.id < wanted; });
         return place != jobs_.end() && place->id == id ? &*place : nullptr;
     }
+    Job* Find(int64 id) { return const_cast<Job*>(std::as_const(*this).Find(id)); }
     int RunningOf(int64 job) const {
         return static_cast<int>(
             std::count_if(running_.begin(), running_.end(), [=](const Running& r) { return r.job == job; }) +
@@ -340,6 +341,17 @@ bool Scheduler::CollectOne(Running* running, const RunResult& result) {
     return true;
 }
 
+// The result of a run that left none. Valid until the next one is made: it is large.
+const RunResult& Failure(TimestampTz started_at, const char* sqlstate, const char* message) {
+    static RunResult result;
+    result = {};
+    result.started_at = started_at;
+    result.ended_at = GetCurrentTimestamp();
+    strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
+    result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
+    return result;
+}
+
 // Writes the results of runs that are over.
 void Scheduler::Collect() {
     static RunResult result;
@@ -353,12 +365,8 @@ void Scheduler::Collect() {
             over = CollectOne(&running, result);
             if (over) collected_.push_back(running.slot);
         } else if (over && (running.slot < 0 || IsLost(running, slot))) {
-            result = {};
-            result.started_at = running.started;
-            result.ended_at = GetCurrentTimestamp();
-            result.length = static_cast<int>(
-                strlcpy(result.message, "the run was cut off: the server or its worker ended meanwhile", kResultBytes));
-            over = CollectOne(&running, result);
+            over = CollectOne(&running, Failure(running.started, "",
+                                                "the run was cut off: the server or its worker ended meanwhile"));
             if (over && running.slot >= 0 && slot.run == running.run && slot.state != RunState::kFree)
                 collected_.push_back(running.slot);
         } else {
@@ -486,12 +494,7 @@ bool Scheduler::MayStart(const Waiting& what, const Job& job) const {
 
 // False, here and below: it goes on waiting.
 bool Scheduler::Fail(Waiting* what, const Job& job, const char* sqlstate, const char* message) {
-    static RunResult result;
-    result = {};
-    result.started_at = result.ended_at = GetCurrentTimestamp();
-    strlcpy(result.sqlstate, sqlstate, sizeof(result.sqlstate));
-    result.length = static_cast<int>(strlcpy(result.message, message, kResultBytes));
-    if (FinishRun(what->run, result) == Written::kLocked) {
+    if (FinishRun(what->run, Failure(GetCurrentTimestamp(), sqlstate, message)) == Written::kLocked) {
         what->locked_until = GetCurrentTimestamp() + kLockedPause;
         return false;
     }
@@ -633,10 +636,8 @@ bool Scheduler::HasWork(TimestampTz now) const {
             if (what.locked_until <= real) return true;
             continue;
         }
-        const auto place = std::lower_bound(jobs_.begin(), jobs_.end(), what.job,
-                                            [](const Job& job, int64 wanted) { return job.id < wanted; });
-        const bool known = place != jobs_.end() && place->id == what.job;
-        if ((!known || MayStart(what, *place)) && slot_at_ <= real) return true;
+        const Job* job = Find(what.job);
+        if ((job == nullptr || MayStart(what, *job)) && slot_at_ <= real) return true;
     }
     return false;
 }

@@ -1,5 +1,6 @@
 #include "pgqueue/pg/worker_table.hpp"
 
+#include "pgqueue/pg/lwlock.hpp"
 #include "pgqueue/pg/memory.hpp"
 
 namespace pgqueue::pg {
@@ -36,14 +37,6 @@ AtCommit* at_commit;
 bool exit_unblocks = false;
 bool blocks = false;  // in this transaction
 
-class Lock {
-public:
-    explicit Lock(LWLockMode mode) { LWLockAcquire(&shared->lock, mode); }
-    ~Lock() { LWLockRelease(&shared->lock); }
-    Lock(const Lock&) = delete;
-    Lock& operator=(const Lock&) = delete;
-};
-
 bool IsAlive(const WorkerSlot& slot) {
     return slot.state == WorkerState::kStarting || slot.state == WorkerState::kRunning;
 }
@@ -69,7 +62,7 @@ void AddOnce(TopVector<Oid>* list, Oid oid) {
 
 void Unblock() {
     blocks = false;
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     for (Block& block : shared->blocks)
         if (block.pid == MyProcPid) block.pid = 0;
     shared->unblocked = true;
@@ -79,7 +72,7 @@ void Unblock() {
 void OnExit(int, Datum) { Unblock(); }
 
 void NoLauncher(int, Datum) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     if (shared->launcher_pid == MyProcPid) shared->launcher = nullptr;
 }
 
@@ -114,12 +107,9 @@ Size WorkerTableShmemSize() {
 void WorkerTableShmemInit() {
     bool found = false;
     shared = static_cast<Shared*>(ShmemInitStruct("pgqueue workers", WorkerTableShmemSize(), &found));
-    const int tranche = [] {
-        static int id = LWLockNewTrancheId();
-        return id;
-    }();
-    LWLockRegisterTranche(tranche, "pgqueue workers");
     if (found) return;
+    const int tranche = LWLockNewTrancheId();
+    LWLockRegisterTranche(tranche, "pgqueue_workers");
     memset(shared, 0, WorkerTableShmemSize());
     LWLockInitialize(&shared->lock, tranche);
     for (int i = 0; i < WorkerSlots(); i++) pg_atomic_init_u32(&shared->slots[i].attention, 0);
@@ -135,7 +125,7 @@ LWLock* WorkerTableLock() { return &shared->lock; }
 WorkerSlot* SlotAt(int slot) { return &shared->slots[slot]; }
 
 void WakeWorker(Oid database, uint32 attention) {
-    Lock lock(LW_SHARED);
+    const LWLockGuard lock(&shared->lock, LW_SHARED);
     WorkerSlot* slot = SlotOf(database);
     if (slot == nullptr) return;
     pg_atomic_fetch_or_u32(&slot->attention, attention);
@@ -143,7 +133,7 @@ void WakeWorker(Oid database, uint32 attention) {
 }
 
 void TellLauncher(Oid database) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     if (database == InvalidOid || shared->inbox_count == kInbox)
         shared->look_at_all = true;
     else
@@ -160,7 +150,7 @@ void BlockDatabase(Oid database) {
     if (!exit_unblocks) before_shmem_exit(OnExit, 0);
     exit_unblocks = blocks = true;
     {
-        Lock lock(LW_EXCLUSIVE);
+        const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         for (Block& block : shared->blocks)
             if (block.pid == 0) {
                 block = {database, MyProcPid};
@@ -172,7 +162,7 @@ void BlockDatabase(Oid database) {
     const TimestampTz deadline = GetCurrentTimestamp() + kBlockPatience * USECS_PER_SEC;
     while (GetCurrentTimestamp() < deadline) {
         {
-            Lock lock(LW_SHARED);
+            const LWLockGuard lock(&shared->lock, LW_SHARED);
             if (SlotOf(database) == nullptr) return;
         }
         CHECK_FOR_INTERRUPTS();
@@ -183,7 +173,7 @@ void BlockDatabase(Oid database) {
 }
 
 void BecomeLauncher() {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     shared->launcher = MyLatch;
     shared->launcher_pid = MyProcPid;
     shared->look_at_all = true;
@@ -191,7 +181,7 @@ void BecomeLauncher() {
 }
 
 Inbox TakeInbox(Oid* databases, int* count) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     std::copy_n(shared->inbox, shared->inbox_count, databases);
     *count = shared->inbox_count;
     shared->inbox_count = 0;
@@ -199,13 +189,13 @@ Inbox TakeInbox(Oid* databases, int* count) {
 }
 
 SlotView ViewSlot(int slot) {
-    Lock lock(LW_SHARED);
+    const LWLockGuard lock(&shared->lock, LW_SHARED);
     const WorkerSlot& s = shared->slots[slot];
     return {s.database, s.state, s.generation, s.verdict, s.given_at};
 }
 
 int GiveSlot(Oid database, uint32* generation) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     if (IsBlocked(database) || SlotOf(database) != nullptr) return -1;
     // The one that it had before, where its errors are still to be seen.
     int place = -1;
@@ -228,18 +218,18 @@ int GiveSlot(Oid database, uint32* generation) {
 }
 
 void FreeSlot(int slot) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     shared->slots[slot].state = WorkerState::kFree;
     shared->slots[slot].generation++;
 }
 
 void StopWorker(int slot) {
-    Lock lock(LW_SHARED);
+    const LWLockGuard lock(&shared->lock, LW_SHARED);
     SignalWorker(shared->slots[slot]);
 }
 
 bool ClaimSlot(int slot, uint32 generation, Oid* database) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     WorkerSlot& s = shared->slots[slot];
     if (s.state != WorkerState::kStarting || s.generation != generation || IsBlocked(s.database)) {
         if (s.state == WorkerState::kStarting && s.generation == generation) {
@@ -264,7 +254,7 @@ bool ClaimSlot(int slot, uint32 generation, Oid* database) {
 }
 
 void LeaveSlot(int slot, Verdict verdict) {
-    Lock lock(LW_EXCLUSIVE);
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     WorkerSlot& s = shared->slots[slot];
     // Told to look again since it has looked.
     if (verdict == Verdict::kNoExtension && (pg_atomic_read_u32(&s.attention) & kLookAround) != 0)
@@ -278,7 +268,7 @@ void LeaveSlot(int slot, Verdict verdict) {
 uint32 TakeAttention(int slot) { return pg_atomic_exchange_u32(&shared->slots[slot].attention, 0); }
 
 bool ReadSlot(int slot, Oid* database, int* pid, WorkerReport* report) {
-    Lock lock(LW_SHARED);
+    const LWLockGuard lock(&shared->lock, LW_SHARED);
     const WorkerSlot& s = shared->slots[slot];
     if (s.state != WorkerState::kRunning) return false;
     *database = s.database;

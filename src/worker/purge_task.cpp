@@ -11,8 +11,7 @@ namespace {
 
 constexpr int64 kSlowest = 6;  // times the interval, where nothing has expired for a while
 
-int64 pause;                     // until the next round
-pg::TopVector<NameData> stores;  // of a round
+int64 pause;  // until the next round
 // The store at which the last call stopped, so that a large one doesn't keep the others from their turn.
 char stopped_at[NAMEDATALEN];
 
@@ -53,13 +52,20 @@ void End() {
     CommitTransactionCommand();
 }
 
-// Own memory for them: that of the transaction ends with it.
-void ReadStores() {
+// The names of this round's stores, in memory of their own, since each store has a transaction of its own. Made once
+// and never destroyed: a destructor would run at the exit of every process of the server.
+pg::TopVector<NameData>* ReadStores(bool held) {
+    static pg::TopVector<NameData>* stores = nullptr;
+    if (stores == nullptr)
+        stores = new (MemoryContextAlloc(TopMemoryContext, sizeof(*stores))) pg::TopVector<NameData>();
+    stores->clear();
+    if (!held) return stores;
     for (const char* name : kv::StoreNames()) {
         NameData store;
         namestrcpy(&store, name);
-        stores.push_back(store);
+        stores->push_back(store);
     }
+    return stores;
 }
 
 }  // namespace
@@ -70,8 +76,7 @@ PurgeResult PurgeSome() {
     int pages = settings::purge_pages;
     int64 purged = 0;
     bool held = Begin();
-    stores.clear();
-    if (held) ReadStores();
+    const pg::TopVector<NameData>& stores = *ReadStores(held);
     std::size_t first = 0;
     while (first < stores.size() && strcmp(NameStr(stores[first]), stopped_at) != 0) first++;
     first++;

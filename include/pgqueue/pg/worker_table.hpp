@@ -6,7 +6,7 @@
 // utility commands need that want it for themselves.
 #pragma once
 
-#include "pgqueue/pg/postgres.hpp"
+#include "pgqueue/pg/lwlock.hpp"
 
 namespace pgqueue::pg {
 
@@ -112,9 +112,8 @@ WorkerSlot* SlotAt(int slot);
 
 template <class Change>
 void ChangeReport(int slot, Change change) {
-    LWLockAcquire(WorkerTableLock(), LW_EXCLUSIVE);
+    const LWLockGuard lock(WorkerTableLock(), LW_EXCLUSIVE);
     change(&SlotAt(slot)->report);
-    LWLockRelease(WorkerTableLock());
 }
 
 }  // namespace pgqueue::pg
