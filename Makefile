@@ -21,7 +21,6 @@ OBJS = \
 	src/kv/clear.o \
 	src/kv/evict.o \
 	src/kv/find.o \
-	src/kv/key_lock.o \
 	src/kv/kv_row.o \
 	src/kv/kv_triggers.o \
 	src/kv/lock.o \
@@ -34,8 +33,12 @@ OBJS = \
 	src/kv/streams.o \
 	src/kv/values.o \
 	src/page/durability.o \
+	src/page/groups.o \
 	src/page/index_append.o \
 	src/page/inplace.o \
+	src/page/key_lock.o \
+	src/page/map_tail.o \
+	src/page/map_waiters.o \
 	src/page/page_map.o \
 	src/page/places.o \
 	src/page/released_leases.o \
@@ -46,31 +49,55 @@ OBJS = \
 	src/pg/execute.o \
 	src/pg/heap_row.o \
 	src/pg/memory.o \
+	src/pg/role.o \
 	src/pg/worker_process.o \
 	src/pg/worker_table.o \
 	src/pgqueue.o \
 	src/queue/ack.o \
 	src/queue/admin.o \
+	src/queue/attachments.o \
+	src/queue/binding_trie.o \
+	src/queue/dead_letters.o \
+	src/queue/dedup.o \
+	src/queue/expire.o \
+	src/queue/failures.o \
+	src/queue/figures.o \
+	src/queue/grouping.o \
+	src/queue/handler_process.o \
+	src/queue/handler_slots.o \
+	src/queue/message_values.o \
 	src/queue/numbers.o \
 	src/queue/queue.o \
+	src/queue/queue_settings.o \
 	src/queue/read.o \
+	src/queue/redrive.o \
 	src/queue/row_state.o \
+	src/queue/segment_pages.o \
+	src/queue/segments.o \
 	src/queue/send.o \
 	src/queue/table_writer.o \
+	src/queue/topics.o \
 	src/queue/triggers.o \
 	src/queue/wait.o \
+	src/queue/watcher.o \
 	src/settings.o \
 	src/sql/args.o \
 	src/sql/cron_functions.o \
+	src/sql/handler_functions.o \
 	src/sql/kv_args.o \
 	src/sql/kv_cell_functions.o \
 	src/sql/kv_functions.o \
 	src/sql/metrics_functions.o \
 	src/sql/queue_functions.o \
+	src/sql/retry_functions.o \
+	src/sql/topic_functions.o \
 	src/sql/worker_functions.o \
 	src/worker/database_worker.o \
+	src/worker/dedup_task.o \
 	src/worker/launcher.o \
 	src/worker/purge_task.o \
+	src/worker/queue_task.o \
+	src/worker/segment_task.o \
 	src/worker/utility_hook.o
 
 # Sources that need no server header. Each program in test/unit is linked with them.
@@ -157,12 +184,12 @@ endif
 ifneq ($(origin PG_CONFIG),file)
 export PG_CONFIG
 endif
-export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES
+export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES RECIPES
 
-CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-torture
-.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-differential deps-roots demo stop test checked \
-	test-all torture fuzz bench lint \
-	$(CHECKS)
+CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-recipes \
+	check-torture
+.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-recipes deps-differential deps-roots demo \
+	stop test checked test-all torture fuzz bench lint $(CHECKS)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -171,7 +198,8 @@ help:
 #: make deps       install the Debian packages that are missing
 #: make demo       a server of its own, real messages through it; make stop ends it
 #: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
-#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples and check-torture
+#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-recipes and
+#:                 check-torture
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
@@ -191,6 +219,11 @@ deps-differential: deps
 	@test/run/deps differential
 
 test test-all check-examples: deps-examples
+
+deps-recipes: deps
+	@test/run/deps recipes
+
+test test-all check-recipes: deps-recipes
 
 test test-all check-differential: deps-differential
 

@@ -113,32 +113,11 @@ SELECT pg_temp.attempt($$SELECT queue.set_vt_batch('errors', '{1}', 1, '{1,2}')$
 SELECT pg_temp.attempt($$SELECT queue.grant('errors', 'public', 'everything')$$);
 SELECT pg_temp.attempt($$SELECT queue.grant('errors', 'regress_pgqueue_nobody', 'send')$$);
 
--- What comes later is refused rather than ignored; its default is not.
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', fifo => true)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', max_attempts => 3)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', dead_letter => 'errors')$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', backoff => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', backoff_max => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', message_ttl => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_x', archive_retention => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.create('errors_y', 30, 0, false, false, NULL, NULL, 0, 3600, NULL, NULL)$$);
-SELECT queue.drop('errors_y'), queue.drop('errors_x');
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', fifo => true)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', max_attempts => 3)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', dead_letter => 'errors')$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', backoff => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', backoff_max => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', message_ttl => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', archive_retention => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.alter('errors', reset => '{max_attempts}')$$);
-SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', group_key => 'x')$$);
-SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', dedup_key => 'x')$$);
-SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', ttl => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.send_batch('errors', '{1}', group_keys => '{x}')$$);
-SELECT pg_temp.attempt($$SELECT queue.send_batch('errors', '{1}', dedup_keys => '{x}')$$);
-SELECT pg_temp.attempt($$SELECT queue.send_batch('errors', '{1}', ttl => 1)$$);
-SELECT pg_temp.attempt($$SELECT queue.read('errors', "grouped" => true)$$);
-SELECT pg_temp.attempt($$SELECT queue.nack('errors', 1, error => 'x')$$);
+SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', ttl => 0)$$);
+SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', group_key => '')$$);
+SELECT pg_temp.attempt($$SELECT queue.send('errors', '1', group_key => repeat('x', 1025))$$);
+SELECT pg_temp.attempt($$SELECT queue.send_batch('errors', '{1}', group_keys => '{x,y}')$$);
+SELECT pg_temp.attempt($$SELECT queue.send_batch('errors', '{1}', ttl => 'NaN')$$);
 
 -- In-place changes are refused where recovery could not replay them.
 SET wal_consistency_checking = 'generic';
@@ -177,6 +156,14 @@ DROP TRIGGER t ON errors_table;
 CREATE TRIGGER t AFTER UPDATE ON errors_table FOR EACH STATEMENT EXECUTE FUNCTION queue.on_change();
 UPDATE errors_table SET read_ct = 1;
 DROP TABLE errors_table;
+
+-- Handlers: what is no handler.
+SELECT queue.attach('errors', 'no_such_function');
+SELECT queue.attach('errors', 'no_such_schema.handler');
+SELECT queue.attach('errors', 'handler(queue.message)');
+CREATE FUNCTION errors_set(m queue.message) RETURNS SETOF integer LANGUAGE sql AS 'SELECT 1';
+SELECT queue.attach('errors', 'errors_set');
+DROP FUNCTION errors_set;
 
 -- After all of it the queue works, with the one message it had; only the reads that went through have taken it.
 SELECT msg_id = :id, read_ct FROM queue.q_errors WHERE message = '1' ORDER BY msg_id LIMIT 1;

@@ -12,7 +12,7 @@ SELECT format(E'%s %s(%s)%s', CASE prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' EN
               replace(pg_get_function_arguments(oid), 'double precision', 'float8'),
               ' -> ' || pg_get_function_result(oid))
 FROM pg_proc
-WHERE pronamespace = 'queue'::regnamespace AND prorettype <> 'trigger'::regtype AND proname <> 'measure'
+WHERE pronamespace = 'queue'::regnamespace AND prorettype <> 'trigger'::regtype AND proname NOT IN ('measure', 'handler_reports')
 ORDER BY proname COLLATE "C";
 
 -- No function is STRICT, stable, parallel-safe or SECURITY DEFINER, and none is overloaded.

@@ -8,18 +8,42 @@ COMMENT ON SCHEMA queue IS 'durable message queues; see queue.send and queue.rea
 
 -- A row per queue. The library reads it by place: fixed-width columns first, new ones at the end.
 CREATE TABLE queue.settings (
-    vt double precision NOT NULL,
+    vt double precision NOT NULL, -- seconds, as all durations here
     delay double precision NOT NULL,
     paused boolean NOT NULL DEFAULT false,
-    prioritized boolean NOT NULL DEFAULT false, -- changes in place: no index, no UPDATE by hand
+    prioritized boolean NOT NULL DEFAULT false, -- these two and the totals change in place: no index, no UPDATE by hand
+    expiring boolean NOT NULL DEFAULT false,
+    fifo boolean NOT NULL DEFAULT false,
+    max_attempts bigint NOT NULL DEFAULT 0, -- 0: any number
+    backoff double precision NOT NULL DEFAULT 0,
+    backoff_max double precision NOT NULL DEFAULT 3600,
+    message_ttl double precision NOT NULL DEFAULT -1, -- -1: for ever
+    archive_retention double precision NOT NULL DEFAULT -1, -- -1: for ever
+    notify_throttle double precision NOT NULL DEFAULT -1, -- -1: no notifications
+    dead_total bigint NOT NULL DEFAULT 0, -- messages that became dead letters
+    expired_total bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    queue_name text COLLATE "C" PRIMARY KEY
+    queue_name text COLLATE "C" PRIMARY KEY,
+    dead_letter text COLLATE "C",
+    notify_channel text COLLATE "C"
 );
 SELECT pg_catalog.pg_extension_config_dump('queue.settings', '');
 
 -- Stays ahead of every receipt that was given out; advanced by the library in large steps.
 CREATE SEQUENCE queue.receipts AS bigint;
 SELECT pg_catalog.pg_extension_config_dump('queue.receipts', '');
+
+-- What queue.nack was told. Written by the library; kept for pgqueue.errors_age.
+CREATE TABLE queue.failures (
+    msg_id bigint NOT NULL,
+    at timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    queue_name text COLLATE "C" NOT NULL,
+    error text NOT NULL
+);
+CREATE INDEX failures_of_message ON queue.failures (queue_name, msg_id, at);
+CREATE INDEX failures_by_age ON queue.failures (at);
+SELECT pg_catalog.pg_extension_config_dump('queue.failures', '');
 
 CREATE TYPE queue.message AS (
     msg_id bigint,
@@ -116,6 +140,52 @@ CREATE FUNCTION queue.nack(queue_name text, msg_id bigint, receipt bigint DEFAUL
     delay double precision DEFAULT NULL, error text DEFAULT NULL)
 RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_nack';
 
+CREATE FUNCTION queue.errors(queue_name text, msg_id bigint, OUT attempt integer, OUT at timestamptz, OUT error text)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'pgqueue_errors';
+
+CREATE FUNCTION queue.redrive(dead_letter text, queue_name text DEFAULT NULL, qty bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_redrive';
+-- Topics
+
+-- Queues bound to topics' patterns. Sessions notice every change, a restore's too.
+CREATE TABLE queue.bindings (
+    pattern text COLLATE "C" NOT NULL,
+    queue_name text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (queue_name, pattern)
+);
+SELECT pg_catalog.pg_extension_config_dump('queue.bindings', '');
+GRANT SELECT ON queue.bindings TO PUBLIC;
+
+CREATE FUNCTION queue.on_bindings() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_on_bindings';
+CREATE TRIGGER pgqueue_change AFTER INSERT OR UPDATE OR DELETE ON queue.bindings FOR EACH ROW
+    EXECUTE FUNCTION queue.on_bindings();
+ALTER TABLE queue.bindings ENABLE ALWAYS TRIGGER pgqueue_change;
+
+CREATE FUNCTION queue.bind(pattern text, queue_name text)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_bind';
+
+CREATE FUNCTION queue.unbind(pattern text, queue_name text)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_unbind';
+
+CREATE FUNCTION queue.publish(topic text, message jsonb, headers jsonb DEFAULT NULL,
+    delay double precision DEFAULT NULL)
+RETURNS bigint LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_publish';
+
+CREATE FUNCTION queue.publish_batch(topic text, messages jsonb[], headers jsonb[] DEFAULT NULL,
+    delay double precision DEFAULT NULL, OUT queue_name text, OUT msg_id bigint)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_publish_batch';
+
+-- Deduplication: what a key has led to. The library reads and writes it by place and keeps no index but the primary key.
+CREATE TABLE queue.dedup_keys (
+    msg_id bigint NOT NULL,
+    sent_at timestamptz NOT NULL,
+    queue_name text COLLATE "C" NOT NULL,
+    dedup_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue_name, dedup_key)
+);
+SELECT pg_catalog.pg_extension_config_dump('queue.dedup_keys', '');
+
 -- The row triggers of the queues' tables; see docs/internals.md
 
 CREATE FUNCTION queue.on_insert() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_on_insert';
@@ -125,24 +195,81 @@ CREATE FUNCTION queue.on_change() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME
 -- Views
 
 CREATE VIEW queue.queues AS
-SELECT s.queue_name::text AS queue_name, s.vt, s.delay, c.relpersistence = 'u' AS unlogged, s.paused, s.created_at,
-       pg_catalog.pg_get_userbyid(c.relowner) AS owner
+SELECT s.queue_name::text AS queue_name, s.vt, s.delay, c.relpersistence = 'u' AS unlogged, s.fifo,
+       nullif(s.max_attempts, 0) AS max_attempts, s.dead_letter::text AS dead_letter, s.backoff, s.backoff_max,
+       nullif(s.message_ttl, -1) AS message_ttl, nullif(s.archive_retention, -1) AS archive_retention, s.paused,
+       s.created_at, pg_catalog.pg_get_userbyid(c.relowner) AS owner
 FROM queue.settings s
 JOIN pg_catalog.pg_class c
   ON c.relname = ('q_' || s.queue_name) COLLATE "C" AND c.relnamespace = 'queue'::pg_catalog.regnamespace;
 GRANT SELECT ON queue.queues TO PUBLIC;
 
+-- The figures of one queue, for queue.metrics and queue.health. No row for a queue that is gone, or that the role may
+-- neither SELECT from nor look at as a member of pg_monitor.
 CREATE FUNCTION queue.measure(queue_name text, OUT ready bigint, OUT in_flight bigint, OUT delayed bigint,
-    OUT sent_total bigint, OUT deleted_total bigint, OUT archived_total bigint, OUT oldest_age double precision,
-    OUT newest_age double precision, OUT table_bytes bigint, OUT segments bigint)
+    OUT dead_letters bigint, OUT sent_total bigint, OUT deleted_total bigint, OUT archived_total bigint,
+    OUT oldest_age double precision, OUT newest_age double precision, OUT table_bytes bigint, OUT segments bigint,
+    OUT exact boolean, OUT margin bigint,
+    OUT ready_age double precision, -- how long the first of the messages has been due that were looked at
+    OUT most_attempts integer, -- of one of them
+    OUT dead_bytes bigint, -- in pages without a message
+    OUT sqlstate text, OUT problem text, OUT hint text) -- why there are no figures, or what is missing
 RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_measure';
 
--- The queues that the role may SELECT from.
 CREATE VIEW queue.metrics AS
-SELECT q.queue_name, m.ready, m.in_flight, m.delayed, m.sent_total, m.deleted_total, m.archived_total, m.oldest_age,
-       m.newest_age, q.paused, m.table_bytes, m.segments
-FROM queue.queues q CROSS JOIN LATERAL queue.measure(q.queue_name) m;
+SELECT q.queue_name, m.ready, m.in_flight, m.delayed, m.dead_letters, m.sent_total, m.deleted_total, m.archived_total,
+       m.oldest_age, m.newest_age, q.paused, m.table_bytes, m.segments, m.exact, m.margin, s.dead_total, s.expired_total
+FROM queue.queues q JOIN queue.settings s ON s.queue_name = q.queue_name
+    CROSS JOIN LATERAL queue.measure(q.queue_name) m;
 GRANT SELECT ON queue.metrics TO PUBLIC;
+
+-- Notifications and handlers
+
+-- A row per queue with a handler. The library reads it by place.
+CREATE TABLE queue.attachments (
+    queue_name text COLLATE "C" PRIMARY KEY,
+    handler text NOT NULL, -- a function's name with its schema, quoted
+    concurrency bigint NOT NULL,
+    run_as text NOT NULL,
+    batch bigint NOT NULL,
+    vt double precision -- seconds; NULL: the queue's
+);
+SELECT pg_catalog.pg_extension_config_dump('queue.attachments', '');
+
+-- The worker is told of what it is to watch, however that comes, by a restore too.
+CREATE FUNCTION queue.wake() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pgqueue_queue_wake';
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON queue.attachments
+FOR EACH STATEMENT EXECUTE FUNCTION queue.wake();
+ALTER TABLE queue.attachments ENABLE ALWAYS TRIGGER wake;
+CREATE TRIGGER wake_insert AFTER INSERT ON queue.settings FOR EACH ROW EXECUTE FUNCTION queue.wake();
+CREATE TRIGGER wake_update AFTER UPDATE ON queue.settings
+FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION queue.wake();
+ALTER TABLE queue.settings ENABLE ALWAYS TRIGGER wake_insert;
+ALTER TABLE queue.settings ENABLE ALWAYS TRIGGER wake_update;
+
+CREATE FUNCTION queue.notify(queue_name text, throttle double precision DEFAULT 0.25, channel text DEFAULT NULL)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_notify';
+
+CREATE FUNCTION queue.attach(queue_name text, handler text, concurrency bigint DEFAULT 1, run_as name DEFAULT NULL,
+    batch bigint DEFAULT 1, vt double precision DEFAULT NULL)
+RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_attach';
+
+CREATE FUNCTION queue.detach(queue_name text)
+RETURNS boolean LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_detach';
+
+CREATE FUNCTION queue.handler_reports(OUT queue_name text, OUT state text, OUT processes integer, OUT processed bigint,
+    OUT failed bigint, OUT lost bigint, OUT last_error text, OUT last_error_at timestamptz)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_handler_reports';
+
+-- A row per queue with a handler; the counters are since the server's start. Errors are shown to members of the role
+-- that the handler runs as, to the queue's owner, and to those who see all statistics.
+CREATE VIEW queue.handlers AS
+SELECT a.queue_name::text AS queue_name, a.handler, a.concurrency, a.run_as, a.batch, a.vt,
+       coalesce(r.state, 'not started') AS state, coalesce(r.processes, 0) AS processes,
+       coalesce(r.processed, 0) AS processed, coalesce(r.failed, 0) AS failed, coalesce(r.lost, 0) AS lost,
+       r.last_error, r.last_error_at
+FROM queue.attachments a LEFT JOIN queue.handler_reports() r ON r.queue_name = a.queue_name COLLATE "C";
+GRANT SELECT ON queue.handlers TO PUBLIC;
 
 -- Stores
 
@@ -474,8 +601,185 @@ SELECT d.datname AS database, r.pid, r.state, r.started_at, r.last_round_at, r.l
 FROM pgqueue.worker_reports() r LEFT JOIN pg_catalog.pg_database d ON d.oid = r.datid;
 GRANT SELECT ON pgqueue.workers TO PUBLIC;
 
+-- Counts since the server's start of what shared memory had no room for; see queue.health.
+CREATE FUNCTION pgqueue.shared_memory(OUT library_version text, OUT evicted_maps bigint, OUT missing_nodes bigint,
+    OUT forgotten_leases bigint)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_shared_memory';
+
 -- Makes the background worker look at this database now: for when it could not be told.
 CREATE FUNCTION pgqueue.wake()
 RETURNS void LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_wake';
+
+-- Health
+
+-- What is wrong, or will be, each with what to do about it. SQL over the views and the catalogs, as whoever asks. In
+-- PL/pgSQL, so that it has an answer where the library isn't loaded and none of the C functions can be. The planner takes
+-- a thousand queues for a few, and must not compare each with each, nor compile what runs once.
+CREATE FUNCTION queue.health(OUT severity text, OUT queue_name text, OUT problem text, OUT hint text)
+RETURNS SETOF record LANGUAGE plpgsql PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+IF current_setting('pgqueue.max_segments', true) IS NULL THEN
+    RETURN QUERY SELECT 'critical', NULL::text, 'the library pgqueue is not loaded',
+        'Add pgqueue to shared_preload_libraries in postgresql.conf and restart the server.';
+    RETURN;
+END IF;
+RETURN QUERY
+WITH server AS MATERIALIZED (
+    SELECT NOT pg_is_in_recovery() AS is_primary,
+           (SELECT oid FROM pg_database WHERE datname = current_database()) AS dbid,
+           extract(epoch FROM coalesce(current_setting('pgqueue.health_age', true), '300s')::interval)::float8 AS age
+),
+queues AS MATERIALIZED (
+    SELECT q.*, m.*, m.ready + m.in_flight + m.delayed AS waiting,
+           CASE WHEN m.exact THEN '' ELSE 'about ' END AS about
+    FROM queue.queues q, LATERAL queue.measure(q.queue_name) m
+),
+-- Whatever keeps VACUUM from removing rows of this database.
+holders AS (
+    SELECT greatest(age(backend_xmin), age(backend_xid)) AS transactions, xact_start AS since, false AS at_once,
+           CASE backend_type WHEN 'walsender' THEN
+               format('a standby''s feedback (walsender %s, %s)', pid, application_name)
+           ELSE
+               format('process %s (user %s, %s, transaction since %s): %s', pid, coalesce(usename, '-'),
+                      coalesce(state, backend_type), coalesce(to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS'), '?'),
+                      left(regexp_replace(query, '\s+', ' ', 'g'), 100))
+           END AS who,
+           CASE backend_type WHEN 'walsender' THEN
+               'Look for a long query on the standby, or turn its hot_standby_feedback off.'
+           ELSE
+               format('Commit it, or SELECT pg_terminate_backend(%s); idle_in_transaction_session_timeout ends such sessions by itself.', pid)
+           END AS advice
+    FROM pg_stat_activity, server
+    WHERE (datid = dbid OR backend_type = 'walsender') AND pid <> pg_backend_pid()
+      AND backend_type <> 'autovacuum worker' AND coalesce(backend_xmin, backend_xid) IS NOT NULL
+    UNION ALL
+    SELECT age(x.transaction), x.prepared, false,
+           format('the prepared transaction %L (user %s, since %s)', x.gid, x.owner,
+                  to_char(x.prepared, 'YYYY-MM-DD HH24:MI:SS')),
+           format('COMMIT PREPARED %L or ROLLBACK PREPARED %L.', x.gid, x.gid)
+    FROM pg_prepared_xacts x WHERE x.database = current_database()
+    UNION ALL
+    SELECT age(xmin), NULL, NOT active,
+           format('the replication slot %I (%s)', slot_name, CASE WHEN active THEN 'active' ELSE 'inactive' END),
+           format('Start its standby, or SELECT pg_drop_replication_slot(%L).', slot_name)
+    FROM pg_replication_slots WHERE xmin IS NOT NULL
+),
+problems AS (
+    SELECT 'critical' AS severity, NULL::text AS queue_name,
+           format('the library is of version %s, the extension''s objects of version %s', s.library_version,
+                  e.extversion) AS problem,
+           'ALTER EXTENSION pgqueue UPDATE, or restart the server with the library of that version.' AS hint
+    FROM pgqueue.shared_memory() s, pg_extension e
+    WHERE e.extname = 'pgqueue' AND e.extversion <> s.library_version
+    UNION ALL
+    SELECT 'critical', NULL, 'wal_consistency_checking covers generic records: nothing can be read or acknowledged',
+           'Remove "generic" or "all" from wal_consistency_checking.'
+    FROM server WHERE is_primary AND string_to_array(replace(current_setting('wal_consistency_checking'), ' ', ''), ',')
+        && ARRAY['generic', 'all']
+    UNION ALL
+    (SELECT CASE WHEN since < clock_timestamp() - 12 * age * interval '1 second' OR transactions > 100000000
+            THEN 'critical' ELSE 'warning' END,
+            NULL, format('the xmin horizon is %s transactions behind, held back by %s', transactions, who), advice
+     FROM holders, server
+     WHERE is_primary AND (at_once OR transactions > 1000000
+                           OR since < clock_timestamp() - age * interval '1 second')
+     ORDER BY transactions DESC, since LIMIT 1)
+    UNION ALL
+    SELECT 'warning', NULL, 'background workers are off (pgqueue.workers)',
+           'Set pgqueue.workers = on: jobs don''t run and nothing is cleaned up.'
+    FROM server WHERE is_primary AND current_setting('pgqueue.workers') = 'off'
+    UNION ALL
+    SELECT 'warning', NULL, 'no background worker runs in this database',
+           'See pgqueue.databases, max_worker_processes and the log; SELECT pgqueue.wake() makes the launcher look again.'
+    FROM server
+    WHERE is_primary AND current_setting('pgqueue.workers') = 'on'
+      AND NOT EXISTS (SELECT FROM pgqueue.workers WHERE database = current_database())
+    UNION ALL
+    SELECT 'warning', NULL,
+           format('the background worker had %s errors, the last one at %s%s', errors,
+                  to_char(last_error_at, 'YYYY-MM-DD HH24:MI:SS'), ': ' || last_error),
+           'See the server''s log and the view pgqueue.workers.'
+    FROM server, pgqueue.workers
+    WHERE is_primary AND database = current_database()
+      AND last_error_at > clock_timestamp() - greatest(age, 60) * interval '1 second'
+    UNION ALL
+    SELECT 'warning', NULL, format('the background worker is %s seconds late', round(lag)),
+           'It has more to do than it can: see the view pgqueue.workers.'
+    FROM server, pgqueue.workers
+    WHERE is_primary AND database = current_database() AND lag > age AND lag > 0
+    UNION ALL
+    SELECT 'warning', NULL, 'autovacuum is off: rows that were deleted stay in the tables',
+           'Set autovacuum = on and track_counts = on, or run VACUUM regularly.'
+    FROM server WHERE is_primary AND 'off' IN (current_setting('autovacuum'), current_setting('track_counts'))
+    UNION ALL
+    SELECT 'info', NULL, format('since the server started, %s times a queue''s page map made room for another one''s', s.evicted_maps),
+           'Raise pgqueue.max_segments: there are more queues in use.'
+    FROM pgqueue.shared_memory() s WHERE s.evicted_maps > 0
+    UNION ALL
+    SELECT 'info', NULL, format('since the server started, %s times there was no room to make a page map finer', s.missing_nodes),
+           'Raise pgqueue.page_map_size: about 16 MB per million pages in use.'
+    FROM pgqueue.shared_memory() s WHERE s.missing_nodes > 0
+    UNION ALL
+    SELECT 'info', NULL, format('since the server started, %s rolled-back leases had to run out instead of being free at once', s.forgotten_leases),
+           'Raise pgqueue.released_leases.'
+    FROM pgqueue.shared_memory() s WHERE s.forgotten_leases > 0
+    UNION ALL
+    -- Publications: by table, by schema, of everything.
+    SELECT 'warning', q.queue_name, format('publication %I contains table queue.%I', p.pubname, c.relname),
+           'Leases and delays are changed in place, which logical replication doesn''t see: leave the tables out, or publish inserts and deletes only.'
+    FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid
+    JOIN queues q ON c.relname ~ '^[qa]_' AND q.queue_name = split_part(substr(c.relname, 3), '#', 1)
+    WHERE c.relnamespace = 'queue'::regnamespace AND p.pubupdate
+    UNION ALL
+    SELECT 'warning', NULL, format('publication %I contains the tables of all queues', p.pubname),
+           'Leases and delays are changed in place, which logical replication doesn''t see: leave the tables out, or publish inserts and deletes only.'
+    FROM pg_publication p
+    WHERE p.pubupdate AND (p.puballtables OR EXISTS (
+        SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid AND n.pnnspid = 'queue'::regnamespace))
+    UNION ALL
+    SELECT CASE sqlstate WHEN '55P03' THEN 'info' WHEN '42P01' THEN 'warning' ELSE 'critical' END, queue_name, problem, hint
+    FROM queues WHERE problem IS NOT NULL
+    UNION ALL
+    SELECT 'warning', q.queue_name,
+           format('messages that are ready: %s%s, the first of them for %s seconds; %s', about, ready, round(ready_age),
+                  CASE WHEN in_flight = 0 THEN 'nobody reads them' ELSE 'readers don''t keep up' END),
+           'Start readers, or more of them; see pg_stat_activity for what they wait for.'
+    FROM queues q, server
+    WHERE NOT paused AND ready > 0 AND ready_age > greatest(age, CASE WHEN age > 0 THEN 10 * vt ELSE 0 END)
+      AND NOT EXISTS (SELECT FROM queues d WHERE d.dead_letter = q.queue_name)
+    UNION ALL
+    SELECT 'warning', q.queue_name, format('dead letters of %s wait in it: %s%s', f.sources, about, waiting),
+           format('SELECT * FROM queue.peek(%L) shows the first; queue.redrive(%L) sends them back.', q.queue_name, q.queue_name)
+    FROM queues q JOIN (SELECT dead_letter, string_agg(queue_name, ', ' ORDER BY queue_name) AS sources
+                        FROM queues GROUP BY dead_letter) f ON f.dead_letter = q.queue_name
+    WHERE waiting > 0
+    UNION ALL
+    SELECT 'warning', queue_name, format('it is paused, and messages wait: %s%s', about, waiting),
+           format('SELECT queue.resume(%L) when it may go on.', queue_name)
+    FROM queues WHERE paused AND waiting > 0
+    UNION ALL
+    SELECT 'warning', queue_name, format('a message was read %s times, and nothing ends that', most_attempts),
+           format('SELECT queue.alter(%L, max_attempts => 5), with dead_letter => another queue if the messages are to be kept.', queue_name)
+    FROM queues WHERE most_attempts >= 10 AND max_attempts IS NULL
+    UNION ALL
+    SELECT 'warning', queue_name, 'it is unlogged, and there is a standby: its messages are lost in a failover',
+           format('ALTER TABLE ... SET LOGGED of queue.%I, its segments and its archive, or use it for what may be lost.', 'q_' || queue_name)
+    FROM queues, server
+    WHERE is_primary AND unlogged AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical'
+                                              UNION ALL SELECT FROM pg_stat_replication)
+    UNION ALL
+    SELECT 'info', queue_name,
+           format('%s of its tables are pages without a message', pg_size_pretty(dead_bytes)),
+           'The worker empties a table when its messages are gone, no snapshot is older, and nobody has it locked: see the '
+           'horizon, pg_locks, and pgqueue.max_dead_bytes.'
+    FROM queues
+    WHERE dead_bytes > 67108864 AND dead_bytes > 0.8 * table_bytes / 2
+)
+SELECT severity, queue_name, problem, hint FROM problems
+ORDER BY array_position(ARRAY['critical', 'warning', 'info'], severity), queue_name NULLS FIRST, problem;
+END
+$$;
 
 SELECT pgqueue.wake();

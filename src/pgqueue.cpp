@@ -2,10 +2,12 @@
 #include "pgqueue/cron/run_slots.hpp"
 #include "pgqueue/kv/lock.hpp"
 #include "pgqueue/page/durability.hpp"
+#include "pgqueue/page/groups.hpp"
 #include "pgqueue/page/places.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/pg/worker_table.hpp"
+#include "pgqueue/queue/handler_slots.hpp"
 #include "pgqueue/queue/numbers.hpp"
 #include "pgqueue/settings.hpp"
 #include "pgqueue/worker/launcher.hpp"
@@ -26,10 +28,12 @@ void RequestSharedMemory() {
     if (previous_request_hook != nullptr) previous_request_hook();
     RequestAddinShmemSpace(page::MapShmemSize());
     RequestAddinShmemSpace(page::ReleasedShmemSize());
+    RequestAddinShmemSpace(page::GroupsShmemSize());
     RequestAddinShmemSpace(page::PlacesShmemSize());
     RequestAddinShmemSpace(page::SerialsShmemSize());
     RequestAddinShmemSpace(page::DurabilityShmemSize());
     RequestAddinShmemSpace(queue::NumbersShmemSize());
+    RequestAddinShmemSpace(queue::HandlersShmemSize());
     RequestAddinShmemSpace(kv::StatsShmemSize());
     RequestAddinShmemSpace(kv::LockShmemSize());
     RequestAddinShmemSpace(pg::WorkerTableShmemSize());
@@ -41,10 +45,12 @@ void InitSharedMemory() {
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     page::MapShmemInit();
     page::ReleasedShmemInit();
+    page::GroupsShmemInit();
     page::PlacesShmemInit();
     page::SerialsShmemInit();
     page::DurabilityShmemInit();
     queue::NumbersShmemInit();
+    queue::HandlersShmemInit();
     kv::StatsShmemInit();
     kv::LockShmemInit();
     pg::WorkerTableShmemInit();

@@ -2,6 +2,7 @@
 
 #include "pgqueue/cron/clock.hpp"
 #include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/role.hpp"
 #include "pgqueue/pg/run_as.hpp"
 
 namespace pgqueue::cron {
@@ -157,30 +158,13 @@ Schedule ParseSchedule(const char* text, const char* command, const char* name) 
     pg_unreachable();
 }
 
-bool MayActAs(const char* role) {
-    const Oid oid = get_role_oid(role, true);
-    return OidIsValid(oid) && (oid == GetUserId() || compat::MaySetRole(GetUserId(), oid));
-}
+bool MayActAs(const char* role) { return pg::MayActAs(role); }
 
-void CheckMember(const char* role) {
-    (void)get_role_oid(role, false);
-    if (!MayActAs(role))
-        ereport(ERROR,
-                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to run jobs as role \"%s\"", role),
-                 errhint("Membership in that role is needed.")));
-}
+void CheckMember(const char* role) { pg::CheckMember(role, "jobs"); }
 
 void CheckRole(const char* role) {
-    CheckMember(role);
-    const Oid oid = get_role_oid(role, false);
-    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(oid));
-    const bool may_log_in = HeapTupleIsValid(tuple) && reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcanlogin;
-    if (HeapTupleIsValid(tuple)) ReleaseSysCache(tuple);
-    if (!may_log_in)
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-                 errmsg("role \"%s\" is not permitted to log in", role),
-                 errhint("A run logs in as the job's role: ALTER ROLE ... LOGIN, or name another with run_as.")));
+    pg::CheckMayRun(role, "jobs",
+                    "A run logs in as the job's role: ALTER ROLE ... LOGIN, or name another with run_as.");
 }
 
 void CheckDatabase(const char* database, const char* role) {

@@ -89,7 +89,7 @@ XLogRecPtr CreateCell(const Table& cells, const Key& key, const NewCell& cell) {
     const CellHead head{cell.number, cell.expires_at, cell.kind};
     std::array<pg::Column, 2> columns{};
     columns[0] = {key.datum, false};
-    if (cell.owner != nullptr) columns[1] = {PointerGetDatum(cell.owner), false, true};
+    if (cell.owner != nullptr) columns[1] = {PointerGetDatum(cell.owner), false, pg::Kind::kName};
     HeapTuple row = pg::FormRow(RelationGetDescr(rel), &head, kCellHeadBytes, kKind, columns.data(),
                                 static_cast<int>(columns.size()));
     (void)MapOf(cells);

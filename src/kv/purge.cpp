@@ -27,8 +27,10 @@ public:
         page::RequireInPlaceAllowed();
         CommandCounterIncrement();
         const page::Bound now = page::BoundOf(GetCurrentTimestamp());
+        page::TablePages pages(rel_);
         while (!page::ForDuePages(
-            rel_, map_, 0, now, [this](BlockNumber block, bool publish) { return LookAt(block, publish); },
+            &pages, map_, 0, now,
+            [this](BlockNumber block, bool publish, const page::Range&) { return LookAt(block, publish); },
             [this] { return pages_ != nullptr && *pages_ <= 0; }))
             map_ = MapOf(table_);  // evicted under us
         Add(table_.store->stats, Statistic::kPurged, purged_);

@@ -1,105 +1,20 @@
-#include "pgqueue/page/page_map.hpp"
-
+#include "pgqueue/page/map_slots.hpp"
+#include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/settings.hpp"
 
 namespace pgqueue::page {
-namespace {
-
-constexpr int kFanout = 64;
-constexpr int kFanoutBits = 6;
-constexpr int kMaxLevel = 6;  // 64^6 pages are more than a relation can have
-constexpr int kBoundShift = 22;
-constexpr uint64 kCountMask = (uint64{1} << kBoundShift) - 1;
-constexpr uint32 kNone = 0xffffffff;
-
-// A word: the bound in the upper 42 bits, a count of its changes in the lower 22.
-Bound BoundIn(uint64 word) { return word >> kBoundShift; }
-uint64 Successor(uint64 word, Bound bound) { return (bound << kBoundShift) | ((word + 1) & kCountMask); }
-uint64 InitialWord(Bound bound, uint32 count = 0) { return bound << kBoundShift | (count & kCountMask); }
-
-// A start in one word: the line pointer (10 bits), the change count of the page's word to which it belongs (22 bits),
-// and the low 32 bits of its due, at most kStartReach after the look that left it. Without a line pointer: none.
-uint64 StartWord(uint64 word, Start start) {
-    return uint64{start.off} << 54 | (word & kCountMask) << 32 | (start.due & 0xffffffff);
-}
-
-// The tail in one word: the block, the pages added behind it (16 bits), the room left on it (16 bits).
-uint64 TailWord(BlockNumber block, int room, int ahead) {
-    return uint64{block} << 32 | static_cast<uint64>(ahead) << 16 | static_cast<uint64>(room);
-}
-BlockNumber TailBlock(uint64 word) { return static_cast<BlockNumber>(word >> 32); }
-int TailAhead(uint64 word) { return static_cast<int>(word >> 16 & 0xffff); }
-int TailRoom(uint64 word) { return static_cast<int>(word & 0xffff); }
-
-// One level of the tree: words of 64 pages, or of 64 nodes below.
-struct Node {
-    pg_atomic_uint64 word[kFanout];
-    // An inner node's children: node index or kNone, changed only under the slot's exclusive lock. A leaf's pages: the
-    // start of the next look, see StartWord; written under the page's exclusive content lock.
-    pg_atomic_uint64 below[kFanout];
-};
-
-// The tree of one priority. Everything but `root_word` changes only under the slot's exclusive lock.
-struct Band {
-    int32 priority;
-    int32 level;  // the tree covers 64^level pages
-    uint32 root;  // node index or kNone
-    pg_atomic_uint64 root_word;
-};
-
-struct Slot {
-    LWLock lock;
-    uint64 stamp;                     // map lock; see Attach
-    SegmentKey key;                   // map lock; stable under the slot's lock
-    pg_atomic_uint32 generation;      // steps by one with every new owner; written under both locks
-    uint32 next;                      // hash chain or free list; map lock
-    bool used;                        // map lock
-    int32 band_count;                 // slot lock
-    pg_atomic_uint64 tail;            // see TailWord
-    pg_atomic_uint32 recently_used;   // for the eviction's clock hand
-    pg_atomic_uint64 survey_next;     // see TakeSurvey
-    BlockNumber survey_end;           // slot lock
-    pg_atomic_uint64 released_until;  // TimestampTz; only grows
-    pg_atomic_uint64 timer;           // TimestampTz that a waiter watches, or kNoTimer
-    ConditionVariable waiters;
-    ConditionVariable choosy;
-    Band bands[kMaxBands];
-};
-
-struct Map {
-    LWLock lock;  // the hash table, the slots' keys, the free list
-    slock_t pool_lock;
-    int32 slot_count;
-    int32 bucket_count;
-    int32 node_count;
-    uint32 free_slot;               // map lock
-    uint32 clock_hand;              // map lock
-    uint32 free_node;               // pool_lock; chained through child[0]
-    pg_atomic_uint32 first_count;   // see FillNode
-    pg_atomic_uint64 released_max;  // the latest released_until of any slot, evicted ones included
-};
-
-constexpr uint64 kNoTimer = std::numeric_limits<uint64>::max();
+namespace detail {
 
 Map* map;
 uint32* buckets;
 Slot* slots;
-Node* nodes;
 
 static_assert(std::is_trivially_destructible_v<Slot> && std::is_standard_layout_v<Slot>);
 static_assert(std::is_trivially_destructible_v<Node> && std::is_standard_layout_v<Node>);
 
-int NodeCount() { return static_cast<int>(static_cast<Size>(settings::page_map_size_kb) * 1024 / sizeof(Node)); }
-int BucketCount() { return settings::max_segments * 2; }
-
-BlockNumber SpanOf(int level) {  // pages under one entry of a node at `level`; a leaf is level 1
-    return BlockNumber{1} << (kFanoutBits * (level - 1));
-}
-uint64 CoverOf(int level) { return uint64{1} << (kFanoutBits * level); }
-
 uint32 BucketOf(const SegmentKey& key) {
     const uint32 words[] = {static_cast<uint32>(key.database), static_cast<uint32>(key.relation),
-                            static_cast<uint32>(key.file)};
+                            static_cast<uint32>(key.file), static_cast<uint32>(key.kind)};
     uint32 hash = 2166136261u;
     for (uint32 word : words) {
         hash = (hash ^ word) * 0x85ebca6bu;
@@ -114,11 +29,45 @@ uint32 FindSlot(const SegmentKey& key) {  // map lock held
     return kNone;
 }
 
+}  // namespace detail
+
+using namespace detail;
+
+namespace {
+
+Node* nodes;
+
+constexpr int kFanoutBits = 6;
+constexpr int kMaxLevel = 6;             // 64^6 pages are more than a relation can have
+constexpr int kForeign = kMaxLevel + 1;  // of a range that belongs to other parts, too
+constexpr int kBoundShift = 22;
+constexpr uint64 kCountMask = (uint64{1} << kBoundShift) - 1;
+
+// A word: the bound in the upper 42 bits, a count of its changes in the lower 22.
+Bound BoundIn(uint64 word) { return word >> kBoundShift; }
+uint64 Successor(uint64 word, Bound bound) { return (bound << kBoundShift) | ((word + 1) & kCountMask); }
+uint64 InitialWord(Bound bound, uint32 count = 0) { return bound << kBoundShift | (count & kCountMask); }
+
+// A start in one word: the line pointer (10 bits), the change count of the page's word to which it belongs (22 bits),
+// and the low 32 bits of its due, at most kStartReach after the look that left it. Without a line pointer: none.
+uint64 StartWord(uint64 word, Start start) {
+    return uint64{start.off} << 54 | (word & kCountMask) << 32 | (start.due & 0xffffffff);
+}
+
+int NodeCount() { return static_cast<int>(static_cast<Size>(settings::page_map_size_kb) * 1024 / sizeof(Node)); }
+int BucketCount() { return settings::max_segments * 2; }
+
+BlockNumber SpanOf(int level) {  // pages under one entry of a node at `level`; a leaf is level 1
+    return BlockNumber{1} << (kFanoutBits * (level - 1));
+}
+uint64 CoverOf(int level) { return uint64{1} << (kFanoutBits * level); }
+
 uint32 AllocateNode() {
     SpinLockAcquire(&map->pool_lock);
     const uint32 node = map->free_node;
     if (node != kNone) map->free_node = static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[0]));
     SpinLockRelease(&map->pool_lock);
+    if (node == kNone) pg_atomic_fetch_add_u64(&map->no_node, 1);
     return node;
 }
 
@@ -310,27 +259,43 @@ bool FindInNode(uint32 node, int level, uint64 start, BlockNumber from, Bound no
     return false;
 }
 
-// Holds a slot's lock shared for as long as it lives; nothing raises in that time.
-class SharedSlot {
-public:
-    explicit SharedSlot(const SegmentRef& ref) : slot_(&slots[ref.slot]) {
-        if (ref.generation == 0) return;
-        LWLockAcquire(&slot_->lock, LW_SHARED);
-        valid_ = pg_atomic_read_u32(&slot_->generation) == ref.generation;
-        if (!valid_) LWLockRelease(&slot_->lock);
-    }
-    ~SharedSlot() {
-        if (valid_) LWLockRelease(&slot_->lock);
-    }
-    SharedSlot(const SharedSlot&) = delete;
-    SharedSlot& operator=(const SharedSlot&) = delete;
-    explicit operator bool() const { return valid_; }
-    Slot* operator->() const { return slot_; }
-
-private:
-    Slot* slot_;
-    bool valid_ = false;
+// Where a chunk of pages stands in a band's tree: its node of level 2; or, where the tree ends above it, the one word
+// that stands for all of it; or the single leaf of a tree of one level.
+struct ChunkPlace {
+    uint32 node = kNone;
+    uint64 word = 0;
+    bool leaf_only = false;  // `node` is a leaf
 };
+
+// Slot's lock held.
+ChunkPlace PlaceOfChunk(Band* band, uint32 chunk) {
+    uint64 block = uint64{chunk} * kChunkLeaves * kLeafPages;
+    uint64 word = pg_atomic_read_u64(&band->root_word);
+    // Nothing lies behind what the tree covers. Without nodes the root's word may stand for more than that.
+    if (band->root == kNone) return {kNone, word, false};
+    if (block >= CoverOf(band->level)) return {kNone, InitialWord(kNever), false};
+    uint32 node = band->root;
+    if (band->level == 1) return {node, word, true};
+    for (int level = band->level; level > 2; level--) {
+        const int index = static_cast<int>(block / SpanOf(level));
+        block %= SpanOf(level);
+        word = pg_atomic_read_u64(&nodes[node].word[index]);
+        node = static_cast<uint32>(pg_atomic_read_u64(&nodes[node].below[index]));
+        if (node == kNone || BoundIn(word) == kNever) return {kNone, word, false};
+    }
+    return {node, word, false};
+}
+
+void AddPages(uint64 word, uint64 pages, Bound now, LeafPages* pages_of) {
+    if (BoundIn(word) <= now)
+        pages_of->due |= pages;
+    else if (BoundIn(word) != kNever)
+        pages_of->later |= pages;
+}
+
+void AddLeaf(uint32 leaf, Bound now, LeafPages* pages_of) {
+    for (int i = 0; i < kFanout; i++) AddPages(pg_atomic_read_u64(&nodes[leaf].word[i]), uint64{1} << i, now, pages_of);
+}
 
 // The band that serves a priority: its own, or the nearest where the table is full. Slot's lock held.
 int NearestBand(const Slot* slot, int32 priority) {
@@ -355,8 +320,8 @@ int BandOf(const Slot* slot, int32 priority) {
     return 0;
 }
 
-// Lowers [first, last] in the priority's tree. Slot's lock held. False: the tree must grow first, which takes the
-// exclusive lock.
+// Lowers [first, last], pages of the whole, in the priority's tree. Slot's lock held. False: the tree must grow first,
+// which takes the exclusive lock.
 bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bound bound) {
     Band* band = &slot->bands[BandOf(slot, priority)];
     if (CoverOf(band->level) <= last) return false;
@@ -369,6 +334,9 @@ bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bo
             if (low && path.leaf && i < path.depth - 1 && BoundIn(pg_atomic_read_u64(path.word[i])) <= bound) continue;
             low = LowerWord(path.word[i], bound) <= bound && low;
         }
+        // One word stands for all pages of a coarse range.
+        if (path.depth == 1) break;
+        if (!path.leaf) block |= SpanOf(band->level - path.depth + 2) - 1;
     }
     return true;
 }
@@ -385,6 +353,42 @@ void ResetSlot(Slot* slot) {
         slot->bands[i].root = kNone;
     }
     slot->band_count = 0;
+}
+
+// Pages that a part may have, and the highest number of parts in a row, before the map is made anew: few levels of
+// nodes are what it is for.
+constexpr int kLeastPartBits = 18;
+constexpr int kMostPartBits = 25;
+static_assert(kMostPages == BlockNumber{1} << kMostPartBits);
+static_assert(uint64{2 * kMostSpan} << kMostPartBits <= uint64{1} << 32);
+
+Part* FindPart(Slot* slot, uint32 number) {
+    for (Part& part : slot->parts)
+        if (part.file != 0 && part.number == number) return &part;
+    return nullptr;
+}
+
+// Where the part stands in the whole, if it can.
+std::optional<BlockNumber> BaseOf(const Slot* slot, uint32 number) {
+    if (number < slot->first) return std::nullopt;
+    const uint64 base = uint64{number - slot->first} << slot->part_bits;
+    if (base > 0 && base + (uint64{1} << slot->part_bits) > MaxBlockNumber) return std::nullopt;
+    return static_cast<BlockNumber>(base);
+}
+
+// An entry for a part that has none. Null: the map must be made anew for it.
+Part* PlaceForPart(Slot* slot, uint32 number, BlockNumber blocks) {
+    if (FindPart(slot, number) != nullptr) return nullptr;  // it has another file by now
+    if (!BaseOf(slot, number) || uint64{blocks} >= uint64{1} << slot->part_bits) return nullptr;
+    Part* place = nullptr;
+    uint32 lowest = number;
+    for (Part& part : slot->parts) {
+        if (part.file != 0) lowest = std::min(lowest, part.number);
+        if (place != nullptr && place->file == 0) continue;
+        if (place == nullptr || part.file == 0 || part.number < place->number) place = &part;
+    }
+    // Those that it began with have gone.
+    return lowest - slot->first >= kMostSpan ? nullptr : place;
 }
 
 void Unlink(uint32 index) {  // map lock held exclusively
@@ -414,10 +418,6 @@ uint32 EvictSlot(uint32 keep) {
         return index;
     }
     return kNone;
-}
-
-void Touch(Slot* slot) {
-    if (pg_atomic_read_u32(&slot->recently_used) == 0) pg_atomic_write_u32(&slot->recently_used, 1);
 }
 
 }  // namespace
@@ -457,8 +457,11 @@ void MapShmemInit() {
     map->bucket_count = BucketCount();
     map->node_count = NodeCount();
     map->clock_hand = 0;
+    pg_atomic_init_u32(&map->watching, 0);
     pg_atomic_init_u64(&map->released_max, 0);
     pg_atomic_init_u32(&map->first_count, 0);
+    pg_atomic_init_u64(&map->no_slot, 0);
+    pg_atomic_init_u64(&map->no_node, 0);
     for (int i = 0; i < map->bucket_count; i++) buckets[i] = kNone;
     map->free_slot = 0;
     for (int i = 0; i < map->slot_count; i++) {
@@ -469,12 +472,19 @@ void MapShmemInit() {
         slot->next = i + 1 < map->slot_count ? i + 1 : kNone;
         slot->used = false;
         slot->band_count = 0;
-        pg_atomic_init_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
+        pg_atomic_init_u64(&slot->tail, kNoTail);
         pg_atomic_init_u32(&slot->recently_used, 0);
-        pg_atomic_init_u64(&slot->survey_next, 0);
-        slot->survey_end = 0;
+        slot->first = 0;
+        slot->part_bits = kLeastPartBits;
+        for (Part& part : slot->parts) {
+            part = {};
+            pg_atomic_init_u32(&part.survey_next, 0);
+        }
+        pg_atomic_init_u32(&slot->full_part, 0);
         pg_atomic_init_u64(&slot->released_until, 0);
         pg_atomic_init_u64(&slot->timer, kNoTimer);
+        pg_atomic_init_u32(&slot->group_mode, static_cast<uint32>(GroupMode::kOff));
+        pg_atomic_init_u32(&slot->watch, kUnwatched);
         ConditionVariableInit(&slot->waiters);
         ConditionVariableInit(&slot->choosy);
         for (Band& band : slot->bands) {
@@ -491,29 +501,106 @@ void MapShmemInit() {
     }
 }
 
-SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
-    const SegmentKey key{MyDatabaseId, RelationGetRelid(segment), compat::FileNumberOf(segment)};
-    const auto fits = [&](uint32 index) { return index != kNone && (stamp == 0 || slots[index].stamp == stamp); };
-    LWLockAcquire(&map->lock, LW_SHARED);
-    uint32 index = FindSlot(key);
-    uint32 generation = fits(index) ? pg_atomic_read_u32(&slots[index].generation) : 0;
-    LWLockRelease(&map->lock);
-    if (generation != 0) return {key, index, generation};
+namespace {
 
+// Both locks held exclusively. `single`: there are no parts.
+void InitSlot(Slot* slot, const SegmentKey& key, uint32 first, BlockNumber blocks, bool single) {
+    slot->key = key;
+    slot->first = first;
+    slot->part_bits = single ? 32 : kLeastPartBits;
+    while (!single && slot->part_bits < kMostPartBits && uint64{blocks} * 2 > uint64{1} << slot->part_bits)
+        slot->part_bits++;
+    for (Part& part : slot->parts) part.file = 0;
+    slot->used = true;
+    slot->band_count = 1;
+    InitBand(&slot->bands[0], 0, kNever);
+    pg_atomic_write_u64(&slot->tail, kNoTail);
+    pg_atomic_write_u64(&slot->released_until, pg_atomic_read_u64(&map->released_max));
+    pg_atomic_write_u64(&slot->timer, kNoTimer);
+    pg_atomic_write_u32(&slot->group_mode, static_cast<uint32>(GroupMode::kOff));
+    pg_atomic_write_u32(&slot->watch, kUnwatched);
+    pg_atomic_write_u32(&slot->full_part, 0);
+    slot->full_taken = 0;
+    slot->tail_seen = kNoTail;
+}
+
+// Both locks held exclusively. The pages that exist are unknown.
+void FillPart(Slot* slot, Part* part, uint32 number, compat::FileNumber file, uint64 stamp, BlockNumber blocks,
+              bool survey) {
+    part->file = file;
+    part->number = number;
+    part->stamp = stamp;
+    pg_atomic_write_u32(&part->survey_next, 0);
+    part->survey_end = survey ? blocks : 0;
+    if (blocks == 0) return;
+    Band* band = &slot->bands[0];
+    const BlockNumber base = *BaseOf(slot, number);
+    if (base == 0 && BoundIn(pg_atomic_read_u64(&band->root_word)) == kNever && band->root == kNone) {
+        MarkUnknown(band, blocks);
+    } else {
+        // With nodes on the way to the last page no word stands for pages behind it.
+        (void)InstallPath(band, base + blocks - 1);
+        GrowAndLower(slot, 0, base, base + blocks - 1, kUnknown);
+    }
+    // What is out on them has no holds yet.
+    pg_atomic_write_u32(&slot->group_mode, static_cast<uint32>(GroupMode::kOff));
+}
+
+}  // namespace
+
+namespace {
+
+[[noreturn]] void RaiseTooLong(Relation table) {
+    ereport(ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+             errmsg("table \"%s\" of a queue can't be larger than 256 GB", RelationGetRelationName(table)),
+             errhint("The background worker goes on in a new table at pgqueue.segment_size, unless the table has "
+                     "an index or a CHECK constraint of yours.")));
+    pg_unreachable();
+}
+
+}  // namespace
+
+SegmentRef AttachPart(const SegmentKey& key, uint32 number, Relation table, bool survey, uint64 stamp) {
+    const compat::FileNumber file = compat::FileNumberOf(table);
+    const auto fits = [&](uint32 index) {
+        const Part* part = index != kNone ? FindPart(&slots[index], number) : nullptr;
+        return part != nullptr && part->file == file && (stamp == 0 || part->stamp == stamp);
+    };
+    const auto handle = [&](uint32 index) {  // map lock held
+        const Slot* slot = &slots[index];
+        SegmentRef ref{key, number, index, pg_atomic_read_u32(const_cast<pg_atomic_uint32*>(&slot->generation))};
+        if (number == 0) return ref;
+        ref.base = *BaseOf(slot, number);
+        ref.pages = BlockNumber{1} << slot->part_bits;
+        return ref;
+    };
+    {
+        LWLockAcquire(&map->lock, LW_SHARED);
+        const uint32 index = FindSlot(key);
+        SegmentRef ref;
+        if (fits(index)) ref = handle(index);
+        LWLockRelease(&map->lock);
+        if (ref.generation != 0) return ref;
+    }
+
+    if (number != 0 && RelationGetNumberOfBlocks(table) >= kMostPages) RaiseTooLong(table);
+    bool made = false;
     LWLockAcquire(&map->lock, LW_EXCLUSIVE);
-    index = FindSlot(key);
+    uint32 index = FindSlot(key);
     if (!fits(index)) {
         // The length is read under the map lock: a commit that finds no slot now has its rows on pages that the length
         // includes, and one that comes later finds the slot.
         // A slot that exists is locked before: its users may lower it until then.
         const bool fresh = index == kNone;
         if (!fresh) LWLockAcquire(&slots[index].lock, LW_EXCLUSIVE);
-        const BlockNumber blocks = RelationGetNumberOfBlocks(segment);
+        const BlockNumber blocks = RelationGetNumberOfBlocks(table);
         if (fresh && map->free_slot != kNone) {
             index = map->free_slot;
             map->free_slot = slots[index].next;
         } else if (fresh) {
             index = EvictSlot(kNone);
+            pg_atomic_fetch_add_u64(&map->no_slot, 1);
         }
         if (index == kNone) {
             LWLockRelease(&map->lock);
@@ -521,23 +608,18 @@ SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
                             errhint("Raise \"pgqueue.max_segments\" and restart the server.")));
         }
         Slot* slot = &slots[index];
-        if (fresh) {
-            LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-        } else {
+        if (fresh) LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+        Part* part = fresh ? nullptr : PlaceForPart(slot, number, blocks);
+        made = part == nullptr;
+        if (made && !fresh) {
             ResetSlot(slot);
             pg_atomic_fetch_add_u32(&slot->generation, 1);
         }
-        slot->key = key;
-        slot->stamp = stamp;
-        slot->used = true;
-        slot->band_count = 1;
-        InitBand(&slot->bands[0], 0, kNever);
-        MarkUnknown(&slot->bands[0], blocks);
-        pg_atomic_write_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
-        pg_atomic_write_u64(&slot->survey_next, 0);
-        slot->survey_end = survey ? blocks : 0;
-        pg_atomic_write_u64(&slot->released_until, pg_atomic_read_u64(&map->released_max));
-        pg_atomic_write_u64(&slot->timer, kNoTimer);
+        if (made) {
+            InitSlot(slot, key, number, blocks, number == 0);
+            part = &slot->parts[0];
+        }
+        FillPart(slot, part, number, file, stamp, blocks, survey);
         if (fresh) {
             slot->next = buckets[BucketOf(key)];
             buckets[BucketOf(key)] = index;
@@ -545,18 +627,75 @@ SegmentRef Attach(Relation segment, bool survey, uint64 stamp) {
         LWLockRelease(&slot->lock);
     }
     Touch(&slots[index]);
-    generation = pg_atomic_read_u32(&slots[index].generation);
+    const SegmentRef ref = handle(index);
     LWLockRelease(&map->lock);
-    return {key, index, generation};
+    // It may stand for a segment that was watched in another slot, or under another file.
+    if (made && pg_atomic_read_u32(&map->watching) != 0) pg::WakeWorker(key.database, pg::kMapsChanged);
+    return ref;
+}
+
+SegmentRef Attach(Relation table, bool survey, uint64 stamp) {
+    return AttachPart({MyDatabaseId, RelationGetRelid(table), compat::FileNumberOf(table)}, 0, table, survey, stamp);
+}
+
+void DetachPart(const SegmentKey& key, uint32 number) {
+    LWLockAcquire(&map->lock, LW_EXCLUSIVE);
+    const uint32 index = FindSlot(key);
+    if (index != kNone) {
+        LWLockAcquire(&slots[index].lock, LW_EXCLUSIVE);
+        if (Part* part = FindPart(&slots[index], number)) {
+            part->file = 0;
+            const uint64 tail = pg_atomic_read_u64(&slots[index].tail) >> 32;
+            if (tail >> slots[index].part_bits == number - slots[index].first)
+                pg_atomic_write_u64(&slots[index].tail, kNoTail);
+        }
+        LWLockRelease(&slots[index].lock);
+    }
+    LWLockRelease(&map->lock);
+}
+
+void Widen(const SegmentRef& ref, Relation table) {
+    if (ref.pages >= kMostPages) RaiseTooLong(table);
+    LWLockAcquire(&map->lock, LW_EXCLUSIVE);
+    Slot* slot = &slots[ref.slot];
+    LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+    // Whoever attaches it next finds a part too long for it, and makes it anew.
+    if (pg_atomic_read_u32(&slot->generation) == ref.generation) {
+        for (Part& part : slot->parts) part.file = 0;
+        pg_atomic_fetch_add_u32(&slot->generation, 1);
+    }
+    LWLockRelease(&slot->lock);
+    LWLockRelease(&map->lock);
+}
+
+MapShortages Shortages() { return {pg_atomic_read_u64(&map->no_slot), pg_atomic_read_u64(&map->no_node)}; }
+
+SegmentRef FindMap(const SegmentKey& key, uint32 number, Relation table, uint64 stamp) {
+    SegmentRef ref{key, number};
+    LWLockAcquire(&map->lock, LW_SHARED);
+    const uint32 index = FindSlot(key);
+    const Part* part = index != kNone ? FindPart(&slots[index], number) : nullptr;
+    if (part != nullptr && part->file == compat::FileNumberOf(table) && part->stamp == stamp) {
+        ref.slot = index;
+        ref.generation = pg_atomic_read_u32(&slots[index].generation);
+        ref.base = *BaseOf(&slots[index], number);
+    }
+    LWLockRelease(&map->lock);
+    return ref;
 }
 
 bool TakeSurvey(const SegmentRef& ref, BlockNumber count, BlockNumber* first, BlockNumber* end) {
     const SharedSlot slot(ref);
-    if (!slot || pg_atomic_read_u64(&slot->survey_next) >= slot->survey_end) return false;
-    const uint64 from = pg_atomic_fetch_add_u64(&slot->survey_next, count);
-    if (from >= slot->survey_end) return false;
-    *first = static_cast<BlockNumber>(from);
-    *end = static_cast<BlockNumber>(std::min<uint64>(from + count, slot->survey_end));
+    Part* part = slot ? FindPart(&slots[ref.slot], ref.part) : nullptr;
+    if (part == nullptr) return false;
+    uint32 from = pg_atomic_read_u32(&part->survey_next);
+    uint32 to = 0;
+    do {
+        if (from >= part->survey_end) return false;
+        to = static_cast<uint32>(std::min<uint64>(uint64{from} + count, part->survey_end));
+    } while (!pg_atomic_compare_exchange_u32(&part->survey_next, &from, to));
+    *first = from;
+    *end = to;
     return true;
 }
 
@@ -606,21 +745,30 @@ Find FindDue(const SegmentRef& ref, int band_index, BlockNumber from, Bound now,
     Band* band = &slot->bands[band_index];
     const uint64 value = pg_atomic_read_u64(&band->root_word);
     if (BoundIn(value) > now) return Find::kNothing;
+    const BlockNumber place = ref.base + from;
     if (band->root == kNone) {
         if (from != 0) return Find::kNothing;
         const uint64 end = std::min<uint64>(CoverOf(kMaxLevel), MaxBlockNumber);
         *range = {0, static_cast<BlockNumber>(end), kMaxLevel, value};
-        return Find::kFound;
+    } else if (!FindInNode(band->root, band->level, 0, place, now, range)) {
+        if (place == 0) RaiseWord(&band->root_word, band->root);
+        return Find::kNothing;
     }
-    if (FindInNode(band->root, band->level, 0, from, now, range)) return Find::kFound;
-    if (from == 0) RaiseWord(&band->root_word, band->root);
-    return Find::kNothing;
+    if (ref.part == 0) return Find::kFound;
+    // What is in the part of it.
+    if (range->start - ref.base >= ref.pages && range->start > ref.base) return Find::kNothing;
+    const BlockNumber start = std::max(range->start, ref.base) - ref.base;
+    const BlockNumber end = std::min(range->end - ref.base, ref.pages);
+    if (range->level > 0 && end - start != range->end - range->start) range->level = kForeign;
+    range->start = start;
+    range->end = end;
+    return Find::kFound;
 }
 
 std::optional<PageLook> BeginLook(const SegmentRef& ref, int band, BlockNumber block, Bound now) {
     const SharedSlot slot(ref);
     if (!slot || band >= slot->band_count) return std::nullopt;
-    const Path path = PathTo(&slot->bands[band], block);
+    const Path path = PathTo(&slot->bands[band], ref.base + block);
     if (!path.leaf) return std::nullopt;
     PageLook look{pg_atomic_read_u64(path.word[path.depth - 1]), {}};
     const uint64 start = pg_atomic_read_u64(path.start);
@@ -633,29 +781,31 @@ std::optional<PageLook> BeginLook(const SegmentRef& ref, int band, BlockNumber b
 void LeaveStart(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Start start) {
     const SharedSlot slot(ref);
     if (!slot || band >= slot->band_count) return;
-    const Path path = PathTo(&slot->bands[band], block);
+    const Path path = PathTo(&slot->bands[band], ref.base + block);
     if (path.leaf) pg_atomic_write_u64(path.start, StartWord(word, start));
 }
 
-void Publish(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Bound bound) {
-    if (BoundIn(word) == bound) return;
+std::optional<uint64> Publish(const SegmentRef& ref, int band, BlockNumber block, uint64 word, Bound bound) {
+    if (BoundIn(word) == bound) return word;
     const SharedSlot slot(ref);
-    if (!slot || band >= slot->band_count) return;
-    const Path path = PathTo(&slot->bands[band], block);
-    if (!path.leaf) return;
+    if (!slot || band >= slot->band_count) return std::nullopt;
+    const Path path = PathTo(&slot->bands[band], ref.base + block);
+    if (!path.leaf) return std::nullopt;
     const Bound was = BoundIn(word);
-    if (!pg_atomic_compare_exchange_u64(path.word[path.depth - 1], &word, Successor(word, bound))) return;
+    const uint64 successor = Successor(word, bound);
+    if (!pg_atomic_compare_exchange_u64(path.word[path.depth - 1], &word, successor)) return std::nullopt;
     if (bound > was)
         RaiseAbove(path, was);
     else
         for (int i = path.depth - 2; i >= 0; i--) LowerWord(path.word[i], bound);
+    return successor;
 }
 
 void PublishRange(const SegmentRef& ref, int band_index, const Range& range, Bound bound) {
     const SharedSlot slot(ref);
-    if (!slot || band_index >= slot->band_count) return;
+    if (!slot || band_index >= slot->band_count || range.level == kForeign) return;
     Band* band = &slot->bands[band_index];
-    const Path path = PathTo(band, range.start);
+    const Path path = PathTo(band, ref.base + range.start);
     // The node may have been made, or the tree grown, since: then finer words took over.
     const int depth = range.level == kMaxLevel ? 0 : band->level - range.level;
     if (depth < 0 || depth != path.depth - 1 || path.below[depth] != kNone) return;
@@ -670,13 +820,13 @@ void PublishRange(const SegmentRef& ref, int band_index, const Range& range, Bou
 void MakeRoom(const SegmentRef& ref, int band, BlockNumber block) {
     {
         const SharedSlot slot(ref);
-        if (!slot || band >= slot->band_count || PathTo(&slot->bands[band], block).leaf) return;
+        if (!slot || band >= slot->band_count || PathTo(&slot->bands[band], ref.base + block).leaf) return;
     }
     for (int tries = 0; tries < 8; tries++) {
         Slot* slot = &slots[ref.slot];
         LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
         const bool current = pg_atomic_read_u32(&slot->generation) == ref.generation;
-        const bool done = !current || band >= slot->band_count || InstallPath(&slot->bands[band], block);
+        const bool done = !current || band >= slot->band_count || InstallPath(&slot->bands[band], ref.base + block);
         LWLockRelease(&slot->lock);
         if (done) return;
 
@@ -694,7 +844,7 @@ void MakeRoom(const SegmentRef& ref, int band, BlockNumber block) {
 void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound) {
     {
         const SharedSlot slot(ref);
-        if (slot && LowerIn(&slots[ref.slot], priority, first, last, bound)) return;
+        if (slot && LowerIn(&slots[ref.slot], priority, ref.base + first, ref.base + last, bound)) return;
     }
     // The tree must grow, or the slot was evicted since. A new map of the segment may have been made after our rows
     // were written, but before they were committed, and a reader of it may have looked already.
@@ -702,10 +852,38 @@ void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber
     const uint32 index = FindSlot(ref.key);
     if (index != kNone) {
         LWLockAcquire(&slots[index].lock, LW_EXCLUSIVE);
-        GrowAndLower(&slots[index], priority, first, last, bound);
+        if (const auto base = BaseOf(&slots[index], ref.part))
+            GrowAndLower(&slots[index], priority, *base + first, *base + last, bound);
         LWLockRelease(&slots[index].lock);
     }
     LWLockRelease(&map->lock);
+}
+
+void LowerAllBands(const SegmentRef& ref, BlockNumber first, BlockNumber last, Bound bound) {
+    const SharedSlot slot(ref);
+    if (!slot) return;  // a new map is unknown, and its readers make holds anew
+    for (int i = 0; i < slot->band_count; i++) {
+        const uint64 cover = CoverOf(slot->bands[i].level);
+        const uint64 from = uint64{ref.base} + first;
+        const auto end = static_cast<BlockNumber>(std::min<uint64>(uint64{ref.base} + last, cover - 1));
+        if (from < cover)
+            LowerIn(&slots[ref.slot], slot->bands[i].priority, static_cast<BlockNumber>(from), end, bound);
+    }
+}
+
+GroupMode GroupModeOf(const SegmentRef& ref) {
+    if (!IsCurrent(ref)) return GroupMode::kOff;
+    return static_cast<GroupMode>(pg_atomic_read_u32(&slots[ref.slot].group_mode));
+}
+
+void SetGroupMode(const SegmentRef& ref, GroupMode mode) {
+    const SharedSlot slot(ref);
+    if (!slot) return;
+    auto survey = static_cast<uint32>(GroupMode::kSurvey);
+    if (mode != GroupMode::kReady)
+        pg_atomic_write_u32(&slot->group_mode, static_cast<uint32>(mode));
+    else
+        pg_atomic_compare_exchange_u32(&slot->group_mode, &survey, static_cast<uint32>(mode));
 }
 
 Bound NextDue(const SegmentRef& ref) {
@@ -717,101 +895,55 @@ Bound NextDue(const SegmentRef& ref) {
     return least;
 }
 
-TailSpace ReserveTail(const SegmentRef& ref, const uint16* sizes, int count) {
+int BandCount(const SegmentRef& ref) {
     const SharedSlot slot(ref);
-    if (!slot) return {};
-    Touch(&slots[ref.slot]);
-    uint64 word = pg_atomic_read_u64(&slot->tail);
-    for (;;) {
-        BlockNumber block = TailBlock(word);
-        if (block == InvalidBlockNumber) return {};
-        int room = TailRoom(word);
-        int ahead = TailAhead(word);
-        if (room < sizes[0]) {
-            if (ahead == 0) return {block, 0, 0};
-            block++;
-            ahead--;
-            room = kEmptyPageRoom;
-        }
-        // A row of its own page fits there whatever the arithmetic says.
-        int fit = 1;
-        int used = sizes[0];
-        while (fit < count && used + sizes[fit] <= room) used += sizes[fit++];
-        if (pg_atomic_compare_exchange_u64(&slot->tail, &word, TailWord(block, std::max(0, room - used), ahead)))
-            return {block, ahead, fit};
+    return slot ? slot->band_count : 1;
+}
+
+static_assert(kLeafPages == kFanout && kChunkLeaves == kFanout);
+static_assert((1 << kLeastPartBits) % (kLeafPages * kChunkLeaves) == 0);
+constexpr uint32 kChunkPages = kLeafPages * kChunkLeaves;
+
+bool FindLeaves(const SegmentRef& ref, uint32 chunk, uint64* leaves) {
+    *leaves = 0;
+    const SharedSlot slot(ref);
+    if (!slot) return false;
+    for (int i = 0; i < slot->band_count; i++) {
+        const ChunkPlace place = PlaceOfChunk(&slot->bands[i], chunk + ref.base / kChunkPages);
+        if (BoundIn(place.word) == kNever) continue;
+        if (place.node == kNone) *leaves = ~uint64{0};
+        if (place.node == kNone) continue;
+        if (place.leaf_only) *leaves |= 1;
+        for (int g = 0; g < kFanout && !place.leaf_only; g++)
+            if (BoundIn(pg_atomic_read_u64(&nodes[place.node].word[g])) != kNever) *leaves |= uint64{1} << g;
     }
+    return true;
 }
 
-BlockNumber Tail(const SegmentRef& ref) {
+bool ReadLeaves(const SegmentRef& ref, uint32 chunk, uint64 leaves, Bound now, LeafPages* out) {
+    constexpr uint64 kAll = ~uint64{0};
+    for (int g = 0; g < kChunkLeaves; g++) out[g] = {};
     const SharedSlot slot(ref);
-    return slot ? TailBlock(pg_atomic_read_u64(&slot->tail)) : InvalidBlockNumber;
-}
-
-void MoveTail(const SegmentRef& ref, BlockNumber block, int room, int ahead) {
-    const SharedSlot slot(ref);
-    if (!slot) return;
-    uint64 word = pg_atomic_read_u64(&slot->tail);
-    while (TailBlock(word) == InvalidBlockNumber || TailBlock(word) < block)
-        if (pg_atomic_compare_exchange_u64(&slot->tail, &word, TailWord(block, room, ahead))) return;
-}
-
-void ForgetTail(const SegmentRef& ref) {
-    const SharedSlot slot(ref);
-    if (slot) pg_atomic_write_u64(&slot->tail, TailWord(InvalidBlockNumber, 0, 0));
-}
-
-void ExtendReleasedUntil(const SegmentRef& ref, TimestampTz until) {
-    LWLockAcquire(&map->lock, LW_SHARED);
-    const uint32 index = FindSlot(ref.key);
-    if (index != kNone) {
-        uint64 old = pg_atomic_read_u64(&slots[index].released_until);
-        while (old < static_cast<uint64>(until) &&
-               !pg_atomic_compare_exchange_u64(&slots[index].released_until, &old, until)) {
+    if (!slot) return false;
+    for (int i = 0; i < slot->band_count; i++) {
+        const ChunkPlace place = PlaceOfChunk(&slot->bands[i], chunk + ref.base / kChunkPages);
+        for (int g = 0; g < kFanout; g++) {
+            if ((leaves >> g & 1) == 0) continue;
+            if (place.node == kNone) {
+                AddPages(place.word, kAll, now, &out[g]);
+            } else if (place.leaf_only) {
+                if (g == 0) AddLeaf(place.node, now, &out[g]);
+            } else {
+                const auto leaf = static_cast<uint32>(pg_atomic_read_u64(&nodes[place.node].below[g]));
+                if (leaf == kNone)
+                    AddPages(pg_atomic_read_u64(&nodes[place.node].word[g]), kAll, now, &out[g]);
+                else
+                    AddLeaf(leaf, now, &out[g]);
+            }
         }
     }
-    uint64 most = pg_atomic_read_u64(&map->released_max);
-    while (most < static_cast<uint64>(until) && !pg_atomic_compare_exchange_u64(&map->released_max, &most, until)) {
-    }
-    LWLockRelease(&map->lock);
-}
-
-TimestampTz ReleasedUntil(const SegmentRef& ref) {
-    return static_cast<TimestampTz>(pg_atomic_read_u64(&slots[ref.slot].released_until));
-}
-
-ConditionVariable* WaitVariable(const SegmentRef& ref, bool choosy) {
-    return choosy ? &slots[ref.slot].choosy : &slots[ref.slot].waiters;
-}
-
-void Wake(const SegmentRef& ref, int count) {
-    uint32 index = ref.slot;
-    if (!IsCurrent(ref)) {
-        LWLockAcquire(&map->lock, LW_SHARED);
-        index = FindSlot(ref.key);
-        LWLockRelease(&map->lock);
-        if (index == kNone) return;
-    }
-    ConditionVariable* waiters = &slots[index].waiters;
-    pg_memory_barrier();  // pairs with the waiter's: it enters the list, then looks at the map
-    if (count == kEverybody && !proclist_is_empty(&waiters->wakeup)) ConditionVariableBroadcast(waiters);
-    for (int i = 0; count != kEverybody && i < count && !proclist_is_empty(&waiters->wakeup); i++)
-        ConditionVariableSignal(waiters);
-    if (!proclist_is_empty(&slots[index].choosy.wakeup)) ConditionVariableBroadcast(&slots[index].choosy);
-}
-
-bool ClaimTimer(const SegmentRef& ref, TimestampTz due, TimestampTz now) {
-    if (!IsCurrent(ref)) return true;  // nobody keeps that one's
-    pg_atomic_uint64* timer = &slots[ref.slot].timer;
-    uint64 old = pg_atomic_read_u64(timer);
-    while (old > static_cast<uint64>(due) || old <= static_cast<uint64>(now))
-        if (pg_atomic_compare_exchange_u64(timer, &old, due)) return true;
-    return false;
-}
-
-void ReleaseTimer(const SegmentRef& ref, TimestampTz due) {
-    if (!IsCurrent(ref)) return;
-    uint64 old = due;
-    pg_atomic_compare_exchange_u64(&slots[ref.slot].timer, &old, kNoTimer);
+    for (int g = 0; g < kChunkLeaves; g++) out[g].later &= ~out[g].due;
+    return true;
 }
 
 }  // namespace pgqueue::page

@@ -18,14 +18,17 @@ struct Partition {
 };
 
 Partition* partitions;
+pg_atomic_uint64* forgotten;  // notes that had to give way, since the server's start
 Note* notes;
 
 static_assert(std::is_trivially_destructible_v<Note> && std::is_standard_layout_v<Note>);
 
+TimestampTz EndOf(const Note& note) { return std::max(note.lease.vt, note.free_at); }
+
 int NotesPerPartition() { return std::max(kProbes, settings::released_leases / kPartitions); }
 
 bool Same(const LeaseKey& a, const LeaseKey& b) {
-    return a.receipt == b.receipt && a.vt == b.vt && a.segment == b.segment &&
+    return a.receipt == b.receipt && a.vt == b.vt && a.segment == b.segment && a.part == b.part &&
            ItemPointerGetBlockNumberNoCheck(&a.tid) == ItemPointerGetBlockNumberNoCheck(&b.tid) &&
            ItemPointerGetOffsetNumberNoCheck(&a.tid) == ItemPointerGetOffsetNumberNoCheck(&b.tid);
 }
@@ -61,18 +64,22 @@ Note* FindNote(const Place& place, const LeaseKey& lease) {  // partition lock h
 }  // namespace
 
 Size ReleasedShmemSize() {
-    return add_size(MAXALIGN(kPartitions * sizeof(Partition)),
-                    mul_size(mul_size(kPartitions, NotesPerPartition()), sizeof(Note)));
+    const Size notes_size = mul_size(mul_size(kPartitions, NotesPerPartition()), sizeof(Note));
+    return add_size(add_size(MAXALIGN(kPartitions * sizeof(Partition)), MAXALIGN(sizeof(pg_atomic_uint64))),
+                    notes_size);
 }
 
 void ReleasedShmemInit() {
     bool found = false;
     char* base = static_cast<char*>(ShmemInitStruct("pgqueue released leases", ReleasedShmemSize(), &found));
     partitions = reinterpret_cast<Partition*>(base);
-    notes = reinterpret_cast<Note*>(base + MAXALIGN(kPartitions * sizeof(Partition)));
+    base += MAXALIGN(kPartitions * sizeof(Partition));
+    forgotten = reinterpret_cast<pg_atomic_uint64*>(base);
+    notes = reinterpret_cast<Note*>(base + MAXALIGN(sizeof(pg_atomic_uint64)));
     if (found) return;
     const int tranche = LWLockNewTrancheId();
     LWLockRegisterTranche(tranche, "pgqueue_released_leases");
+    pg_atomic_init_u64(forgotten, 0);
     for (int i = 0; i < kPartitions; i++) LWLockInitialize(&partitions[i].lock, tranche);
     for (int i = 0; i < kPartitions * NotesPerPartition(); i++) notes[i] = Note{};
 }
@@ -84,17 +91,22 @@ void NoteReleased(const LeaseKey& lease, TimestampTz free_at) {
     // Where all places are taken the note with the latest end gives way: it would be in the way for longest, and its
     // message may be gone for good.
     Note* chosen = nullptr;
+    bool gives_way = true;
     for (int i = 0; i < kProbes; i++) {
         Note* note = &place.first[(place.start + i) % NotesPerPartition()];
-        if (note->lease.vt <= now || Same(note->lease, lease)) {
+        if (EndOf(*note) <= now || Same(note->lease, lease)) {
             chosen = note;
+            gives_way = false;
             break;
         }
-        if (chosen == nullptr || note->lease.vt > chosen->lease.vt) chosen = note;
+        if (chosen == nullptr || EndOf(*note) > EndOf(*chosen)) chosen = note;
     }
     *chosen = {lease, free_at};
     LWLockRelease(&place.partition->lock);
+    if (gives_way) pg_atomic_fetch_add_u64(forgotten, 1);
 }
+
+uint64 ForgottenReleases() { return pg_atomic_read_u64(forgotten); }
 
 std::optional<TimestampTz> FindReleased(const LeaseKey& lease) {
     const Place place = PlaceOf(lease);
@@ -108,7 +120,7 @@ std::optional<TimestampTz> FindReleased(const LeaseKey& lease) {
 void ForgetReleased(const LeaseKey& lease) {
     const Place place = PlaceOf(lease);
     LWLockAcquire(&place.partition->lock, LW_EXCLUSIVE);
-    if (Note* note = FindNote(place, lease)) note->lease = LeaseKey{};
+    if (Note* note = FindNote(place, lease)) *note = Note{};
     LWLockRelease(&place.partition->lock);
 }
 

@@ -15,6 +15,7 @@ struct Touch {
     Bound bound;
     int rows;
     bool wake_all;
+    bool grouped;
     int level;  // on abort: the savepoint depth to which it belongs now
 };
 
@@ -23,6 +24,17 @@ struct Held {
     int32 priority;
     LeaseKey lease;
     TimestampTz free_at;
+    int64 pause;             // microseconds after a rollback
+    TimestampTz expires_at;  // the row's: it keeps its group waiting no longer
+    GroupHash group;
+    int level;  // the savepoint depth to which it belongs now
+};
+
+struct Dropped {
+    SegmentRef ref;
+    BlockNumber block;
+    GroupHash group;
+    HoldKey key;
     int level;  // the savepoint depth to which it belongs now
 };
 
@@ -33,6 +45,7 @@ struct State {
     pg::TopVector<Touch> touches;  // on commit
     pg::TopVector<Touch> deletes;  // on abort
     pg::TopVector<Held> held;
+    pg::TopVector<Dropped> dropped;  // on commit
     SegmentRef waiting;
     TimestampTz timer;
 };
@@ -40,7 +53,8 @@ struct State {
 State* state;
 
 bool SameTarget(const Touch& a, const Touch& b) {
-    return a.ref.key == b.ref.key && a.priority == b.priority && a.level == b.level && !a.wake_all && !b.wake_all;
+    return a.ref.key == b.ref.key && a.ref.part == b.ref.part && a.priority == b.priority && a.level == b.level &&
+           !a.wake_all && !b.wake_all;
 }
 
 void Join(Touch* into, const Touch& from) {
@@ -48,6 +62,7 @@ void Join(Touch* into, const Touch& from) {
     into->last = std::max(into->last, from.last);
     into->bound = std::min(into->bound, from.bound);
     into->rows += from.rows;
+    into->grouped |= from.grouped;
 }
 
 // Joins each run with the one before it, where both are of one segment and priority.
@@ -107,20 +122,44 @@ void Note(pg::TopVector<Touch>* touches, const Touch& touch) {
     touches->push_back(touch);
 }
 
-void Apply(const Touch& touch) {
+void LowerTouched(const Touch& touch) {
     if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
-    Wake(touch.ref, touch.wake_all ? kEverybody : std::min(touch.rows, kMaxWakes));
+}
+
+void WakeFor(const Touch& touch) { Wake(touch.ref, touch.wake_all ? kEverybody : std::min(touch.rows, kMaxWakes)); }
+
+void Apply(const Touch& touch) {
+    LowerTouched(touch);
+    WakeFor(touch);
+}
+
+// Before a commit: see BeginCommit.
+void PrepareGroups() {
+    bool begun = false;
+    for (const Touch& touch : state->touches) {
+        if (!touch.grouped) continue;
+        if (!begun) BeginCommit();
+        begun = true;
+        Lower(touch.ref, touch.priority, touch.first, touch.last, kUnknown);
+    }
 }
 
 void GiveBack(const Held& held) {
     const TimestampTz now = GetCurrentTimestamp();
-    if (held.lease.vt <= now) return;
-    const TimestampTz free_at = std::max(held.free_at, now);
+    const TimestampTz free_at = std::max(held.free_at, std::min(now + held.pause, held.expires_at));
+    if (held.lease.vt <= now && free_at <= now) return;
     NoteReleased(held.lease, free_at);
     // The note before the hints: a reader that follows them finds it.
-    ExtendReleasedUntil(held.ref, held.lease.vt);
+    ExtendReleasedUntil(held.ref, std::max(held.lease.vt, free_at));
     const BlockNumber block = ItemPointerGetBlockNumberNoCheck(&held.lease.tid);
     Lower(held.ref, held.priority, block, block, BoundOf(free_at));
+    if (held.group != 0) {
+        // After the page was lowered: whoever finds the group free finds this row.
+        if (free_at > now)
+            MoveHold(held.ref, held.group, held.lease.receipt, free_at);
+        else
+            DropHold(held.ref, held.group, held.lease.receipt);
+    }
     Wake(held.ref, 1);
 }
 
@@ -129,7 +168,7 @@ void PassOnWait() {
     const SegmentRef ref = state->waiting;
     state->waiting = {};
     if (state->timer != 0) ReleaseTimer(ref, state->timer);
-    Wake(ref, 1);
+    PassOn(ref);
 }
 
 // The vectors keep a modest capacity; one huge transaction must not hold its memory for ever. Shrinking an empty vector
@@ -142,16 +181,29 @@ void Forget(V* vector) {
 
 void OnTransactionEnd(XactEvent event, void*) {
     switch (event) {
+        case XACT_EVENT_PRE_COMMIT:
+            PrepareGroups();
+            return;
         case XACT_EVENT_COMMIT:
-            for (const Touch& touch : state->touches) Apply(touch);
+            for (const Touch& touch : state->touches) LowerTouched(touch);
+            EndCommit();
+            for (const Dropped& drop : state->dropped) DropHold(drop.ref, drop.group, drop.key);
+            for (const Touch& touch : state->touches) WakeFor(touch);
+            for (const Dropped& drop : state->dropped) Wake(drop.ref, 1);
             break;
         case XACT_EVENT_PREPARE:
             // Readers find the rows in progress and look again until COMMIT PREPARED, which runs no callback of ours.
             // So they do with rows that it has deleted, until ROLLBACK PREPARED. The leases stay until they run out.
             for (const Touch& touch : state->touches) Apply(touch);
             for (const Touch& touch : state->deletes) Apply(touch);
+            // Whoever looks at the page finds the row in hand, and keeps the group waiting for as long as it is.
+            for (const Dropped& drop : state->dropped) {
+                LowerAllBands(drop.ref, drop.block, drop.block, kUnknown);
+                DropHold(drop.ref, drop.group, drop.key);
+            }
             break;
         case XACT_EVENT_ABORT:
+            EndCommit();
             for (const Held& held : state->held) GiveBack(held);
             for (const Touch& touch : state->deletes) Apply(touch);
             PassOnWait();
@@ -162,6 +214,7 @@ void OnTransactionEnd(XactEvent event, void*) {
     Forget(&state->touches);
     Forget(&state->deletes);
     Forget(&state->held);
+    Forget(&state->dropped);
 }
 
 // What belongs to the savepoint moves up when it is released; when it is rolled back, it is undone and forgotten.
@@ -190,6 +243,8 @@ void OnSavepointEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void
     const bool aborted = event == SUBXACT_EVENT_ABORT_SUB;
     EndLevel(&state->held, level, aborted, GiveBack);
     EndLevel(&state->deletes, level, aborted, Apply);
+    EndLevel(
+        &state->dropped, level, aborted, +[](const Dropped&) {});
 }
 
 Held* FindHeld(const LeaseKey& lease) {
@@ -211,17 +266,27 @@ void ReserveTouches(int n) {
     Reserve(&state->deletes, n);
 }
 
+void ReserveDrops(int n) {
+    auto& dropped = state->dropped;
+    if (dropped.capacity() < dropped.size() + n) dropped.reserve(2 * (dropped.size() + n));
+}
+
 void ReserveLeases(int n) {
     auto& held = state->held;
     if (held.capacity() < held.size() + n) held.reserve(2 * (held.size() + n));
 }
 
-void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound) {
-    Note(&state->touches, {ref, priority, block, block, bound, 1, false, 0});
+void TouchOnCommit(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound, bool grouped) {
+    Note(&state->touches, {ref, priority, block, block, bound, 1, false, grouped, 0});
 }
 
 void TouchOnAbort(const SegmentRef& ref, int32 priority, BlockNumber block, Bound bound) {
-    Note(&state->deletes, {ref, priority, block, block, bound, 1, false, GetCurrentTransactionNestLevel()});
+    Note(&state->deletes, {ref, priority, block, block, bound, 1, false, false, GetCurrentTransactionNestLevel()});
+}
+
+void DropHoldOnCommit(const SegmentRef& ref, BlockNumber block, GroupHash group, HoldKey key) {
+    Assert(state->dropped.size() < state->dropped.capacity());
+    state->dropped.push_back({ref, block, group, key, GetCurrentTransactionNestLevel()});
 }
 
 void ShowOwnTouches(const SegmentRef& ref) {
@@ -232,12 +297,13 @@ void ShowOwnTouches(const SegmentRef& ref) {
 
 void WakeAllOnCommit(const SegmentRef& ref) {
     ReserveTouches(1);
-    state->touches.push_back({ref, 0, 0, 0, kNever, 1, true, 0});
+    state->touches.push_back({ref, 0, 0, 0, kNever, 1, true, false, 0});
 }
 
-void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, TimestampTz free_at) {
+void HoldLease(const SegmentRef& ref, int32 priority, const LeaseKey& lease, TimestampTz free_at, int64 pause,
+               GroupHash group, TimestampTz expires_at) {
     Assert(state->held.size() < state->held.capacity());
-    state->held.push_back({ref, priority, lease, free_at, GetCurrentTransactionNestLevel()});
+    state->held.push_back({ref, priority, lease, free_at, pause, expires_at, group, GetCurrentTransactionNestLevel()});
 }
 
 bool MoveHeldLease(const LeaseKey& lease, TimestampTz vt) {
@@ -251,6 +317,14 @@ void DropHeldLease(const LeaseKey& lease) {
         *held = state->held.back();
         state->held.pop_back();
     }
+}
+
+void KeepHeldLeases(const int64* receipts, int count) {
+    auto& held = state->held;
+    const auto kept = std::remove_if(held.begin(), held.end(), [=](const Held& lease) {
+        return std::binary_search(receipts, receipts + count, lease.lease.receipt);
+    });
+    held.erase(kept, held.end());
 }
 
 void RegisterWait(const SegmentRef& ref, TimestampTz timer) {

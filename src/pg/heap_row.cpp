@@ -29,9 +29,21 @@ Size AppendVarlena(char* data, Size at, Datum value) {
 
 Size Append(char* data, Size at, const Column& column) {
     if (column.null) return at;
-    if (!column.name) return AppendVarlena(data, at, column.value);
-    if (data != nullptr) memcpy(data + at, DatumGetPointer(column.value), NAMEDATALEN);
-    return at + NAMEDATALEN;
+    switch (column.kind) {
+        case Kind::kVarlena:
+            return AppendVarlena(data, at, column.value);
+        case Kind::kName:
+            if (data != nullptr) memcpy(data + at, DatumGetPointer(column.value), NAMEDATALEN);
+            return at + NAMEDATALEN;
+        default:
+            break;
+    }
+    const Size start = MAXALIGN(at);
+    if (data != nullptr) {
+        memset(data + at, 0, start - at);
+        memcpy(data + start, &column.value, sizeof(Datum));
+    }
+    return start + sizeof(Datum);
 }
 
 // Where a column that came later has a value for rows that end before it, all are stored.
@@ -81,7 +93,7 @@ HeapTuple FormRow(TupleDesc desc, const void* head, Size head_bytes, int head_co
     Size at = head_bytes;
     for (int i = 0; i < count && head_columns + i < natts; i++) {
         const Column& column = columns[i];
-        if (!column.null && !column.name) {
+        if (!column.null && column.kind == Kind::kVarlena) {
             row->t_infomask |= HEAP_HASVARWIDTH;
             if (VARATT_IS_EXTERNAL(DatumGetPointer(column.value))) row->t_infomask |= HEAP_HASEXTERNAL;
         }

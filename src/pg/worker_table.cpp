@@ -223,6 +223,16 @@ void FreeSlot(int slot) {
     shared->slots[slot].generation++;
 }
 
+void VoidVerdicts(Oid database) {
+    const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
+    for (int i = 0; i < WorkerSlots(); i++) {
+        WorkerSlot& slot = shared->slots[i];
+        if (slot.state == WorkerState::kExited && slot.verdict == Verdict::kNoExtension &&
+            (database == InvalidOid || slot.database == database))
+            slot.verdict = Verdict::kStopped;
+    }
+}
+
 void StopWorker(int slot) {
     const LWLockGuard lock(&shared->lock, LW_SHARED);
     SignalWorker(shared->slots[slot]);

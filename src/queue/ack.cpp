@@ -2,6 +2,9 @@
 
 #include "pgqueue/page/inplace.hpp"
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/queue/dead_letters.hpp"
+#include "pgqueue/queue/failures.hpp"
+#include "pgqueue/queue/grouping.hpp"
 #include "pgqueue/queue/row_state.hpp"
 
 namespace pgqueue::queue {
@@ -59,7 +62,7 @@ Located Locate(const OpenedQueue& opened, int64 msg_id) {
             if (found) return found;
         }
     }
-    Relation index = index_open(opened.queue->primary_key, AccessShareLock);
+    Relation index = index_open(SegmentOf(opened).primary_key, AccessShareLock);
     IndexScanDesc scan = compat::BeginIndexScan(rel, index, SnapshotAny, 1);
     ScanKeyData key;
     ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(msg_id));
@@ -86,7 +89,7 @@ Located Locate(const OpenedQueue& opened, int64 msg_id) {
         CHECK_FOR_INTERRUPTS();
     }
     index_endscan(scan);
-    index_close(index, NoLock);
+    index_close(index, AccessShareLock);  // the table's lock is what counts, and may be given back
     return found;
 }
 
@@ -129,18 +132,21 @@ private:
     bool locked_ = true;
 };
 
-// Page locked. Writes a new vt in place.
-void WriteVt(Relation rel, Buffer buffer, const page::SegmentRef& map, HeapTuple tuple, TimestampTz vt) {
-    page::InPlaceWriter writer(1);
+// Page locked. Writes a new vt in place. `untried`: the lease doesn't count as an attempt.
+void WriteVt(Relation rel, Buffer buffer, const page::SegmentRef& map, HeapTuple tuple, TimestampTz vt,
+             bool untried = false) {
+    page::InPlaceWriter writer(2);
     RowHead* head = HeadOf(tuple->t_data);
     page::ForgetReleased(LeaseOf(map, head, tuple->t_self));
+    const int32 read_ct = std::max(head->read_ct - 1, 0);
     writer.Set(&head->vt, &vt, sizeof(vt));
+    if (untried) writer.Set(&head->read_ct, &read_ct, sizeof(read_ct));
     writer.Apply(rel, buffer);
 }
 
 }  // namespace
 
-Acker::Acker(const OpenedQueue& opened, Relation archive) : opened_(opened), rel_(opened.segment), archive_(archive) {
+Acker::Acker(const OpenedQueue& opened, Relation archive) : opened_(opened), archive_(archive) {
     if (archive != nullptr) writer_.emplace(archive, InvalidOid, false);
 }
 
@@ -160,33 +166,42 @@ void Acker::Run(const MessageId* ids, int count, bool* done) {
 }
 
 bool Acker::Ack(const MessageId& id) {
-    const page::SegmentRef map = MapOf(opened_);
-    ItemPointerData locked{};  // the place that this call has locked for itself, if any
+    return FindInSegments(opened_, id.msg_id, RowExclusiveLock,
+                          [&](const OpenedQueue& segment) { return AckIn(segment, id); });
+}
+
+bool Acker::AckIn(const OpenedQueue& segment, const MessageId& id, ItemPointerData locked) {
+    Relation rel = segment.segment;
+    const page::SegmentRef map = MapOf(segment);
     for (;;) {
-        Located row = Locate(opened_, id.msg_id);
+        Located row = Locate(segment, id.msg_id);
         if (!row) return false;
         ReleasedOnce guard(row.buffer);
         ItemPointerData tid = row.tuple.t_self;
         if (row.state == RowState::kChanging) {
             guard.Unlock();
-            WaitForRow(rel_, tid);
+            WaitForRow(rel, tid);
             locked = tid;
             continue;
         }
         const RowHead* head = HeadOf(row.tuple.t_data);
         if (id.receipt && head->receipt != *id.receipt) return false;
 
+        const page::GroupHash group = GroupOf(rel, &row.tuple);
+        const page::HoldKey hold = HoldKeyOf(head);
         const TimestampTz now = GetCurrentTimestamp();
         const TimestampTz old_vt = EffectiveVt(map, head, tid, now);
         if (id.receipt && old_vt < now + kAckMargin) {
             page::RequireInPlaceAllowed();
             page::ReserveLeases(1);
             const page::LeaseKey lease = LeaseOf(map, head, tid);
-            WriteVt(rel_, row.buffer, map, &row.tuple, now + 2 * kAckMargin);
+            WriteVt(rel, row.buffer, map, &row.tuple, now + 2 * kAckMargin);
             if (!page::MoveHeldLease(lease, head->vt))
-                page::HoldLease(map, head->priority, LeaseOf(map, head, tid), old_vt);
+                page::HoldLease(map, head->priority, LeaseOf(map, head, tid), old_vt, 0, group);
+            if (group != 0) page::MoveHold(map, group, hold, head->vt);
         }
         page::ReserveTouches(1);
+        if (group != 0) page::ReserveDrops(1);
         const int32 priority = head->priority;
         HeapTuple copy = archive_ != nullptr ? heap_copytuple(&row.tuple) : nullptr;
         guard.Unlock();  // the pin stays: the line pointer can't be given to another row
@@ -195,7 +210,7 @@ bool Acker::Ack(const MessageId& id) {
         // only the permission to pass our own lock.
         const bool ours = ItemPointerIsValid(&locked) && ItemPointerEquals(&locked, &tid);
         TM_FailureData failure;
-        switch (heap_delete(rel_, &tid, GetCurrentCommandId(true), InvalidSnapshot, ours, &failure, false)) {
+        switch (heap_delete(rel, &tid, GetCurrentCommandId(true), InvalidSnapshot, ours, &failure, false)) {
             case TM_Ok:
                 // The check above and the delete are two looks, and a lease doesn't show in between (see heap_delete's
                 // own check). Now that the row is ours nobody can lease it any more.
@@ -205,13 +220,14 @@ bool Acker::Ack(const MessageId& id) {
                                            id.msg_id),
                                     errhint("The lease was lost. Roll back the work.")));
                 page::TouchOnAbort(map, priority, ItemPointerGetBlockNumber(&tid), page::BoundOf(old_vt));
-                if (copy != nullptr) Archive(copy);
+                if (group != 0) page::DropHoldOnCommit(map, ItemPointerGetBlockNumber(&tid), group, hold);
+                if (copy != nullptr) Archive(rel, copy);
                 return true;
             case TM_SelfModified:
             case TM_Deleted:
                 return false;
             case TM_BeingModified:
-                WaitForRow(rel_, tid);
+                WaitForRow(rel, tid);
                 locked = tid;
                 break;
             default:
@@ -227,31 +243,76 @@ bool Acker::DeleteRead(HeapTuple read) {
     return Ack({head->msg_id, head->receipt});
 }
 
-// Deletes first, then copies: whoever sees the copy sees the message gone.
-void Acker::Archive(HeapTuple tuple) {
-    const TupleDesc from = RelationGetDescr(rel_);
-    const TupleDesc to = RelationGetDescr(archive_);
+bool Acker::DeleteLocked(int64 msg_id, const ItemPointerData& tid) {
+    RememberPlace(RelationGetRelid(opened_.segment), msg_id, tid);
+    return AckIn(opened_, {msg_id, std::nullopt}, tid);
+}
+
+Relation OpenArchive(const OpenedQueue& opened) {
+    if (!OidIsValid(opened.queue->archive))
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" has no archive table", opened.queue->name),
+                 errhint("Call queue.create with the queue's settings: it makes one.")));
+    Relation archive = table_open(opened.queue->archive, RowExclusiveLock);
+    // Its CHECKs and index expressions are its owner's code, which runs as whoever archives.
+    if (archive->rd_rel->relowner != opened.queue->owner)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("table \"%s\" belongs to another role than the queue", RelationGetRelationName(archive)),
+                        errhint("Drop or rename it, or ALTER TABLE ... OWNER TO the queue's.")));
+    const TupleDesc desc = RelationGetDescr(archive);
+    const TupleDesc from = RelationGetDescr(opened.segment);
+    bool good = archive->rd_rel->relkind == RELKIND_RELATION && archive->rd_rel->relam == HEAP_TABLE_AM_OID &&
+                archive->rd_rules == nullptr && desc->natts >= kArchiveColumns &&
+                TupleDescAttr(desc, kArchivedAt - 1)->atttypid == TIMESTAMPTZOID;
+    for (int i = 0; good && i < kQueueColumns; i++)
+        good = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(from, i)->atttypid &&
+               !TupleDescAttr(desc, i)->attisdropped;
+    if (!good)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("table \"%s\" can't be used as an archive: its leading columns are not the queue's",
+                               RelationGetRelationName(archive))));
+    return archive;
+}
+
+HeapTuple ArchivedRow(Relation segment, Relation archive, HeapTuple row, const Jsonb* headers) {
+    const TupleDesc from = RelationGetDescr(segment);
+    const TupleDesc to = RelationGetDescr(archive);
     auto* values = static_cast<Datum*>(palloc(std::max(from->natts, to->natts) * sizeof(Datum)));
     auto* nulls = static_cast<bool*>(palloc(std::max(from->natts, to->natts) * sizeof(bool)));
-    heap_deform_tuple(tuple, from, values, nulls);
+    heap_deform_tuple(row, from, values, nulls);
     for (int i = kQueueColumns; i < to->natts; i++) nulls[i] = true;
     values[kArchivedAt - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
     nulls[kArchivedAt - 1] = false;
+    if (headers != nullptr) {
+        values[kHeaders - 1] = JsonbPGetDatum(headers);
+        nulls[kHeaders - 1] = false;
+    }
     HeapTuple archived = heap_form_tuple(to, values, nulls);
+    pfree(values);
+    pfree(nulls);
+    return archived;
+}
+
+// Deletes first, then copies: whoever sees the copy sees the message gone.
+void Acker::Archive(Relation segment, HeapTuple tuple) {
+    HeapTuple archived = ArchivedRow(segment, archive_, tuple);
     writer_->Insert(&archived, 1, 0);
     heap_freetuple(archived);
     heap_freetuple(tuple);
-    pfree(values);
-    pfree(nulls);
 }
 
-bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool settle, RowSink* sink) {
+namespace {
+
+// Writes a new vt for the message, if it is in this segment: vt_of(row) is called with the page locked. `settle`: see
+// SetVt. Returns a copy of the row as it is then; null: there is no such message, or the receipt is another one.
+template <class VtOf>
+HeapTuple ChangeVt(const OpenedQueue& opened, const MessageId& id, bool settle, VtOf vt_of, bool untried = false) {
     page::RequireInPlaceAllowed();
     Relation rel = opened.segment;
     const page::SegmentRef map = MapOf(opened);
     for (;;) {
         Located row = Locate(opened, id.msg_id);
-        if (!row) return false;
+        if (!row) return nullptr;
         ReleasedOnce guard(row.buffer);
         if (row.state == RowState::kChanging) {
             guard.Unlock();
@@ -260,24 +321,104 @@ bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool 
             continue;
         }
         const RowHead* head = HeadOf(row.tuple.t_data);
-        if (id.receipt && head->receipt != *id.receipt) return false;
+        if (id.receipt && head->receipt != *id.receipt) return nullptr;
+        const page::GroupHash group = GroupOf(rel, &row.tuple);
         const page::LeaseKey lease = LeaseOf(map, head, row.tuple.t_self);
-        WriteVt(rel, row.buffer, map, &row.tuple, vt);
+        const TimestampTz vt = vt_of(&row.tuple);
+        WriteVt(rel, row.buffer, map, &row.tuple, vt, untried);
         if (settle)
             page::DropHeldLease(lease);
         else
             page::MoveHeldLease(lease, vt);
         const BlockNumber block = BufferGetBlockNumber(row.buffer);
-        page::Lower(map, head->priority, block, block, page::BoundOf(vt));
-        HeapTuple copy = sink != nullptr ? heap_copytuple(&row.tuple) : nullptr;
+        // The next in the group is found only after this one: the page is lowered first, and stays so while it is
+        // locked. A reader looks at once, and keeps the group waiting, if the message is due later.
+        page::Lower(map, head->priority, block, block, group != 0 ? page::kUnknown : page::BoundOf(vt));
+        if (group != 0 && vt <= GetCurrentTimestamp())
+            page::DropHold(map, group, HoldKeyOf(head));
+        else if (group != 0)
+            page::MoveHold(map, group, HoldKeyOf(head), vt);
+        HeapTuple copy = heap_copytuple(&row.tuple);
         guard.Unlock();
         page::Wake(map, 1);
-        if (copy != nullptr) {
-            sink->Take(rel, copy);
-            heap_freetuple(copy);
-        }
-        return true;
+        return copy;
     }
+}
+
+}  // namespace
+
+bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool settle, RowSink* sink) {
+    return FindInSegments(opened, id.msg_id, RowExclusiveLock, [&](const OpenedQueue& segment) {
+        HeapTuple row = ChangeVt(segment, id, settle, [=](HeapTuple) { return vt; });
+        if (row == nullptr) return false;
+        if (sink != nullptr) sink->Take(segment.segment, row);
+        heap_freetuple(row);
+        return true;
+    });
+}
+
+namespace {
+
+enum class Nacked { kNotHere, kDone, kGone };
+
+Nacked NackIn(const OpenedQueue& opened, const MessageId& id, std::optional<double> delay, const text* error) {
+    const Queue* queue = opened.queue;
+    const page::SegmentRef map = MapOf(opened);
+    page::ReserveLeases(1);
+    bool dead = false;
+    HeapTuple row = ChangeVt(opened, id, true, [&](HeapTuple tuple) {
+        const RowHead* head = HeadOf(tuple->t_data);
+        const TimestampTz now = GetCurrentTimestamp();
+        dead = IsExhausted(queue, head);
+        if (dead) return now + kMoveLease;  // ours until it is moved
+        const int64 pause = delay ? static_cast<int64>(*delay * USECS_PER_SEC) : BackoffAfter(queue, head->read_ct);
+        // Once expired it is never due again, and must not keep its group waiting any longer.
+        return std::min(now + pause, ExpiryOf(tuple, RelationGetDescr(opened.segment)));
+    });
+    if (row == nullptr) return Nacked::kNotHere;
+    const RowHead* head = HeadOf(row->t_data);
+    bool done = true;
+    // Held only from here on: an interrupt in between leaves it to the lease's end.
+    if (dead) page::HoldLease(map, head->priority, LeaseOf(map, head, row->t_self), 0, 0, GroupOf(opened.segment, row));
+    if (error != nullptr) RecordFailure(queue->name, head->msg_id, head->read_ct, error);
+    if (dead) {
+        DeadLetters dead_letters(opened);
+        done = dead_letters.Move(row, error);
+        dead_letters.Finish();
+    }
+    heap_freetuple(row);
+    return done ? Nacked::kDone : Nacked::kGone;
+}
+
+}  // namespace
+
+bool Nack(const OpenedQueue& opened, const MessageId& id, std::optional<double> delay, const text* error) {
+    Nacked nacked = Nacked::kNotHere;
+    FindInSegments(opened, id.msg_id, RowExclusiveLock, [&](const OpenedQueue& segment) {
+        nacked = NackIn(segment, id, delay, error);
+        return nacked != Nacked::kNotHere;
+    });
+    return nacked == Nacked::kDone;
+}
+
+bool PutBack(const OpenedQueue& opened, const MessageId& id) {
+    return FindInSegments(opened, id.msg_id, RowExclusiveLock, [&](const OpenedQueue& segment) {
+        HeapTuple row = ChangeVt(
+            segment, id, true, [](HeapTuple) { return GetCurrentTimestamp(); }, true);
+        if (row != nullptr) heap_freetuple(row);
+        return row != nullptr;
+    });
+}
+
+bool MessageIsIn(const OpenedQueue& segment, int64 msg_id) {
+    const Located found = Locate(segment, msg_id);
+    if (found) UnlockReleaseBuffer(found.buffer);
+    return static_cast<bool>(found);
+}
+
+bool MessageIsThere(const OpenedQueue& opened, int64 msg_id) {
+    return FindInSegments(opened, msg_id, AccessShareLock,
+                          [=](const OpenedQueue& segment) { return MessageIsIn(segment, msg_id); });
 }
 
 }  // namespace pgqueue::queue

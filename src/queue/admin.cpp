@@ -44,7 +44,7 @@ bool Exists(const char* queue, void (*namer)(const char*, char*)) { return OidIs
 constexpr const char* kColumns =
     "msg_id bigint NOT NULL, enqueued_at timestamptz NOT NULL, vt timestamptz NOT NULL, "
     "last_read_at timestamptz NOT NULL, receipt bigint NOT NULL, read_ct integer NOT NULL, priority integer NOT NULL, "
-    "message jsonb, headers jsonb, group_key text";
+    "message jsonb, headers jsonb, group_key text, dedup_key text, expires_at timestamptz";
 
 constexpr int kOwnTriggers = 3;  // of a segment
 
@@ -52,6 +52,23 @@ void CreateTrigger(pg::Spi* spi, const char* table, const char* name, const char
     spi->Run(psprintf("CREATE OR REPLACE TRIGGER %s %s ON %s FOR EACH ROW EXECUTE FUNCTION %s.%s()", name, when, table,
                       kSchema, function));
     spi->Run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
+}
+
+void CreateTriggers(pg::Spi* spi, const char* segment) {
+    CreateTrigger(spi, segment, "pgqueue_insert", "BEFORE INSERT", "on_insert");
+    CreateTrigger(spi, segment, "pgqueue_update", "BEFORE UPDATE", "on_update");
+    CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE OR DELETE", "on_change");
+}
+
+// There is nothing in it for autovacuum: its dead rows go all at once. Against wraparound it comes nevertheless.
+void CreateSegment(pg::Spi* spi, const char* unlogged, const char* segment, const char* parent, const char* where) {
+    spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap "
+                      "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false) %s",
+                      unlogged, segment, parent, where));
+}
+
+void GiveTo(pg::Spi* spi, const char* table, Oid owner) {
+    spi->Run(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(GetUserNameFromId(owner, false))));
 }
 
 // The highest id in a table of ours, which is the user's and may be anything by now: so its rows are read here, and not
@@ -101,6 +118,9 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     pg::Vector<const char*> mine;
     if (!OidIsValid(names.parent_oid)) {
         spi->Run(psprintf("CREATE %s TABLE %s (%s) USING heap", unlogged, names.parent, kColumns));
+        // A reader compares keys with the page locked: they must lie in the row.
+        spi->Run(psprintf("ALTER TABLE %s ALTER group_key SET STORAGE PLAIN, ALTER dedup_key SET STORAGE PLAIN",
+                          names.parent));
         spi->Run(psprintf("CREATE OR REPLACE TRIGGER pgqueue_insert BEFORE INSERT ON %s FOR EACH ROW "
                           "EXECUTE FUNCTION %s.on_insert()",
                           names.parent, kSchema));
@@ -110,16 +130,12 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     ParentName(queue, parent);
     const Oid parent_oid = pg::RelationIn(kSchema, parent);
     if (SegmentsOf(parent_oid, queue).empty()) {
-        spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap", unlogged, names.segment,
-                          names.parent));
+        CreateSegment(spi, unlogged, names.segment, names.parent, "");
         mine.push_back(names.segment);
     }
     for (const Oid child : SegmentsOf(parent_oid, queue)) {
         if (pg::OwnTriggersOf(child) == kOwnTriggers) continue;
-        const char* segment = Qualified(get_rel_name(child));
-        CreateTrigger(spi, segment, "pgqueue_insert", "BEFORE INSERT", "on_insert");
-        CreateTrigger(spi, segment, "pgqueue_update", "BEFORE UPDATE", "on_update");
-        CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE", "on_change");
+        CreateTriggers(spi, Qualified(get_rel_name(child)));
         made = true;
     }
     const bool had_archive = Exists(queue, ArchiveName);
@@ -141,32 +157,29 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
             spi->Run(psprintf("SELECT setval(%s, " INT64_FORMAT ")", quote_literal_cstr(names.sequence), highest));
         made = true;
     }
-    for (const char* table : mine)
-        spi->Run(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(GetUserNameFromId(owner, false))));
+    for (const char* table : mine) GiveTo(spi, table, owner);
     return made || !mine.empty();
 }
 
-void InvalidateQueue(Oid parent) { CacheInvalidateRelcacheByRelid(parent); }
-
-struct StoredSettings {
-    double vt;
-    double delay;
-    bool paused;
-};
-
-std::optional<StoredSettings> SettingsOf(pg::Spi* spi, const char* queue) {
+// What others have stored under the queue's name.
+void ForgetTraces(pg::Spi* spi, const char* queue) {
     Oid types[] = {TEXTOID};
     Datum values[] = {CStringGetTextDatum(queue)};
-    if (spi->Run("SELECT vt, delay, paused FROM queue.settings WHERE queue_name = $1 FOR UPDATE", 1, types, values) ==
-        0)
-        return std::nullopt;
-    bool null = false;
-    HeapTuple row = SPI_tuptable->vals[0];
-    const TupleDesc desc = SPI_tuptable->tupdesc;
-    return StoredSettings{DatumGetFloat8(SPI_getbinval(row, desc, 1, &null)),
-                          DatumGetFloat8(SPI_getbinval(row, desc, 2, &null)),
-                          DatumGetBool(SPI_getbinval(row, desc, 3, &null))};
+    spi->Run("DELETE FROM queue.bindings WHERE queue_name = $1", 1, types, values);
+    spi->Run("DELETE FROM queue.dedup_keys WHERE queue_name = $1", 1, types, values);
+    spi->Run("DELETE FROM queue.failures WHERE queue_name = $1", 1, types, values);
+    spi->Run("DELETE FROM queue.attachments WHERE queue_name = $1", 1, types, values);
 }
+
+// Deletes what the extension's tables hold about the queue.
+void ForgetQueue(pg::Spi* spi, const char* queue) {
+    Oid types[] = {TEXTOID};
+    Datum values[] = {CStringGetTextDatum(queue)};
+    spi->Run("DELETE FROM queue.settings WHERE queue_name = $1", 1, types, values);
+    ForgetTraces(spi, queue);
+}
+
+void InvalidateQueue(Oid parent) { CacheInvalidateRelcacheByRelid(parent); }
 
 // The parent table's oid, or InvalidOid. Locked against DROP.
 Oid LockedQueue(const char* name) {
@@ -189,7 +202,20 @@ Oid OwnedQueue(const char* name) {
 
 }  // namespace
 
-bool Create(const char* name, const QueueSettings& settings) {
+void MakeSegment(pg::Spi* spi, const char* queue, uint32 number, Oid like, Oid owner) {
+    char name[NAMEDATALEN];
+    SegmentName(queue, static_cast<int>(number), name);
+    const char* segment = Qualified(name);
+    const char* space = "";
+    const Oid tablespace = get_rel_tablespace(like);
+    if (OidIsValid(tablespace)) space = psprintf("TABLESPACE %s", quote_identifier(get_tablespace_name(tablespace)));
+    const bool is_unlogged = get_rel_persistence(like) == RELPERSISTENCE_UNLOGGED;
+    CreateSegment(spi, is_unlogged ? "UNLOGGED" : "", segment, NamesOf(queue).parent, space);
+    CreateTriggers(spi, segment);
+    GiveTo(spi, segment, owner);
+}
+
+bool Create(const char* name, const QueueSettings& settings, bool unlogged) {
     CheckName(name);
     const Oid role = GetUserId();
     const Oid extension_owner = pg::ExtensionOwner();
@@ -203,39 +229,42 @@ bool Create(const char* name, const QueueSettings& settings) {
                                 quote_identifier(GetUserNameFromId(role, false)))));
     }
 
+    CheckSettings(name, settings, nullptr);
+
     const pg::RunAs as(extension_owner);
     pg::Spi spi;
-    Oid types[] = {TEXTOID, FLOAT8OID, FLOAT8OID};
-    Datum values[] = {CStringGetTextDatum(name), Float8GetDatum(settings.vt), Float8GetDatum(settings.delay)};
     // Two sessions that create one queue meet here: the second waits for the first to end.
-    const bool inserted = spi.Run("INSERT INTO queue.settings (queue_name, vt, delay) VALUES ($1, $2, $3) "
-                                  "ON CONFLICT DO NOTHING",
-                                  3, types, values) == 1;
+    const bool inserted = InsertSettings(&spi, name, settings);
     AcceptInvalidationMessages();
     (void)LockedQueue(name);
     const Names names = NamesOf(name);
     if (OidIsValid(names.parent_oid) && !compat::OwnsRelation(names.parent_oid, role))
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE), errmsg("queue \"%s\" already exists", name)));
     const bool existed = OidIsValid(names.parent_oid);
+    // Another one's of that name, which a drop has not seen.
+    if (inserted) ForgetTraces(&spi, name);
     if (!inserted) {
-        const auto stored = SettingsOf(&spi, name);
+        const auto stored = LoadSettings(&spi, name);
         if (existed) {
-            const bool unlogged = get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED;
-            if (!stored || stored->vt != settings.vt || stored->delay != settings.delay ||
-                unlogged != settings.unlogged)
+            const bool is_unlogged = get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED;
+            if (!stored || *stored != settings || is_unlogged != unlogged)
                 ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
                                 errmsg("queue \"%s\" already exists with other settings", name),
                                 errhint("See queue.queues for its settings, and change them with queue.alter.")));
         } else {
             // Left over from a table that was dropped by hand.
-            spi.Run("UPDATE queue.settings SET vt = $2, delay = $3, paused = false, created_at = clock_timestamp() "
-                    "WHERE queue_name = $1",
-                    3, types, values);
+            ForgetQueue(&spi, name);
+            InsertSettings(&spi, name, settings);
         }
     }
+    // Messages of a table that is taken over may expire.
+    if (inserted && existed) {
+        Oid types[] = {TEXTOID};
+        Datum values[] = {CStringGetTextDatum(name)};
+        spi.Run("UPDATE queue.settings SET expiring = true WHERE queue_name = $1", 1, types, values);
+    }
     // A table that is taken over keeps its persistence.
-    const bool unlogged =
-        existed ? get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED : settings.unlogged;
+    if (existed) unlogged = get_rel_persistence(names.parent_oid) == RELPERSISTENCE_UNLOGGED;
     const Oid owner = existed ? pg::OwnerOf(names.parent_oid) : role;
     const bool made = MakeRelations(&spi, name, unlogged ? "UNLOGGED" : "", owner);
     char parent[NAMEDATALEN];
@@ -245,30 +274,44 @@ bool Create(const char* name, const QueueSettings& settings) {
     return inserted || made;
 }
 
-bool Alter(const char* name, std::optional<double> vt, std::optional<double> delay) {
+bool Alter(const char* name, const SettingsChange& change) {
     const Oid parent = OwnedQueue(name);
-    const pg::RunAs as(pg::ExtensionOwner());
-    pg::Spi spi;
-    const auto stored = SettingsOf(&spi, name);
+    const Oid extension_owner = pg::ExtensionOwner();
+    std::optional<QueueSettings> stored;
+    {
+        const pg::RunAs as(extension_owner);
+        pg::Spi spi;
+        stored = LoadSettings(&spi, name);
+        if (stored && stored->dead_letter != nullptr) {
+            auto* copy = static_cast<char*>(SPI_palloc(strlen(stored->dead_letter) + 1));
+            strcpy(copy, stored->dead_letter);
+            stored->dead_letter = copy;
+        }
+    }
     if (!stored) return false;
-    Oid types[] = {TEXTOID, FLOAT8OID, FLOAT8OID};
-    Datum values[] = {CStringGetTextDatum(name), Float8GetDatum(vt.value_or(stored->vt)),
-                      Float8GetDatum(delay.value_or(stored->delay))};
-    const bool changed = spi.Run("UPDATE queue.settings SET vt = $2, delay = $3 WHERE queue_name = $1 "
-                                 "AND (vt, delay) IS DISTINCT FROM ($2, $3)",
-                                 3, types, values) > 0;
+    const QueueSettings changed = Changed(*stored, change);
+    if (changed == *stored) return false;
+    CheckSettings(name, changed, &*stored);
+    const pg::RunAs as(extension_owner);
+    pg::Spi spi;
+    UpdateSettings(&spi, name, changed);
     InvalidateQueue(parent);
-    return changed;
+    return true;
 }
 
 bool Drop(const char* name) {
     CheckName(name);
     if (!OidIsValid(LockedQueue(name))) return false;
     const Oid parent = OwnedQueue(name);
+    LockRelationOid(parent, AccessExclusiveLock);  // the worker makes no further segment
     StringInfoData sql;
     initStringInfo(&sql);
     appendStringInfo(&sql, "DROP TABLE %s", NamesOf(name).parent);
-    for (const Oid segment : SegmentsOf(parent, name)) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
+    // As those do that look through the queue, who have the newest first.
+    const pg::Vector<Oid> segments = SegmentsOf(parent, name);
+    for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment)
+        LockRelationOid(*segment, AccessExclusiveLock);
+    for (const Oid segment : segments) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
     if (Exists(name, ArchiveName)) appendStringInfo(&sql, ", %s", NamesOf(name).archive);
     {
         pg::Spi spi;  // as the caller: the server checks each table
@@ -276,14 +319,13 @@ bool Drop(const char* name) {
     }
     const pg::RunAs as(pg::ExtensionOwner());
     pg::Spi spi;
-    Oid types[] = {TEXTOID};
-    Datum values[] = {CStringGetTextDatum(name)};
-    spi.Run("DELETE FROM queue.settings WHERE queue_name = $1", 1, types, values);
+    ForgetQueue(&spi, name);
     return true;
 }
 
-int64 Purge(const char* name) {
-    const OpenedQueue opened = Open(name, ACL_DELETE, RowExclusiveLock);
+namespace {
+
+int64 PurgeSegment(const OpenedQueue& opened) {
     Relation rel = opened.segment;
     Acker acker(opened, nullptr);
     int64 purged = 0;
@@ -307,6 +349,18 @@ int64 Purge(const char* name) {
         acker.Run(ids.data(), static_cast<int>(ids.size()), done.data());
         purged += std::count(done.begin(), done.begin() + ids.size(), true);
     }
+    return purged;
+}
+
+}  // namespace
+
+int64 Purge(const char* name) {
+    const OpenedQueue opened = Open(name, ACL_DELETE, RowExclusiveLock);
+    int64 purged = 0;
+    ForSegments(opened, RowExclusiveLock, [&](const OpenedQueue& segment) {
+        purged += PurgeSegment(segment);
+        return false;
+    });
     Close(opened);
     return purged;
 }
@@ -329,6 +383,18 @@ bool SetPaused(const char* name, bool paused) {
         Close(opened);
     }
     return changed;
+}
+
+void SetNotify(const char* name, double throttle, const char* channel) {
+    const Oid parent = OwnedQueue(name);
+    const pg::RunAs as(pg::ExtensionOwner());
+    pg::Spi spi;
+    Oid types[] = {TEXTOID, FLOAT8OID, TEXTOID};
+    Datum values[] = {CStringGetTextDatum(name), Float8GetDatum(throttle),
+                      CStringGetTextDatum(channel != nullptr ? channel : "")};
+    spi.Run("UPDATE queue.settings SET notify_throttle = $2, notify_channel = nullif($3, '') WHERE queue_name = $1", 3,
+            types, values);
+    InvalidateQueue(parent);
 }
 
 void GrantOrRevoke(Grant what, const char* name, const char* role, const char* privilege) {

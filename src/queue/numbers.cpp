@@ -13,7 +13,8 @@ struct Pool {
     LWLock refill;  // held while the sequence is advanced; the sequence's relation lock comes before it
     slock_t mutex;  // guards the fields below
     Oid database;
-    Oid sequence;  // its file, which a rolled-back RESTART takes back
+    Oid sequence;       // its file, which a rolled-back RESTART takes back
+    uint32 generation;  // of the map whose slot this is
     int64 next;
     int64 end;
 };
@@ -23,13 +24,14 @@ Pool* pools;  // one per slot of the page map
 
 bool Owns(const Pool* pool, Oid sequence) { return pool->sequence == sequence && pool->database == MyDatabaseId; }
 
-// Takes `take` numbers if the pool has at least `need`.
-std::optional<int64> Draw(Pool* pool, Oid sequence, int64 need, int64 take) {
+// Takes the numbers if the pool has them. What it had before the queue's map was evicted doesn't count: later numbers
+// may have been drawn in another slot meanwhile, and ids must rise.
+std::optional<int64> Draw(Pool* pool, Oid sequence, uint32 generation, int64 count) {
     std::optional<int64> first;
     SpinLockAcquire(&pool->mutex);
-    if (Owns(pool, sequence) && pool->end - pool->next >= need) {
+    if (Owns(pool, sequence) && pool->generation == generation && pool->end - pool->next >= count) {
         first = pool->next;
-        pool->next += take;
+        pool->next += count;
     }
     SpinLockRelease(&pool->mutex);
     return first;
@@ -40,14 +42,14 @@ std::optional<int64> Draw(Pool* pool, Oid sequence, int64 need, int64 take) {
 int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
     Pool* pool = &pools[map.slot];
     const Oid file = queue->sequence_file;
-    if (const auto first = Draw(pool, file, count, count)) return *first;
+    if (const auto first = Draw(pool, file, map.generation, count)) return *first;
 
     // The relation is opened before the LWLock is taken: a wait for its lock must stay visible to the deadlock
     // detector.
     page::RequireInPlaceAllowed();
     Relation rel = relation_open(queue->sequence, RowExclusiveLock);
     LWLockAcquire(&pool->refill, LW_EXCLUSIVE);
-    auto first = Draw(pool, file, count, count);
+    auto first = Draw(pool, file, map.generation, count);
     if (!first) {
         SpinLockAcquire(&pool->mutex);
         int64 left = Owns(pool, file) ? pool->end - pool->next : 0;
@@ -55,13 +57,14 @@ int64 DrawIds(const Queue* queue, const page::SegmentRef& map, int64 count) {
         const int64 advance = std::max(kIdRange, count - left);
         const int64 from = page::AdvanceSequence(rel, advance, PG_INT64_MAX, false);
         SpinLockAcquire(&pool->mutex);
-        // Where the new range continues the old one nothing is skipped. Others may have drawn from the old one
-        // meanwhile.
+        // Where the new range continues the old one nothing is skipped, and nobody can have drawn later numbers. Others
+        // may have drawn from the old one meanwhile.
         if (!Owns(pool, file) || pool->end != from) {
             pool->database = MyDatabaseId;
             pool->sequence = file;
             pool->next = from;
         }
+        pool->generation = map.generation;
         pool->end = from + advance;
         if (pool->end - pool->next >= count) {
             first = pool->next;
@@ -95,6 +98,7 @@ void NumbersShmemInit() {
         LWLockInitialize(&pools[i].refill, tranche);
         SpinLockInit(&pools[i].mutex);
         pools[i].database = pools[i].sequence = InvalidOid;
+        pools[i].generation = 0;
         pools[i].next = pools[i].end = 0;
     }
 }

@@ -7,15 +7,34 @@
 namespace pgqueue::queue {
 namespace {
 
-constexpr AttrNumber kSettingsName = 6;
+// Columns of queue.settings.
+constexpr AttrNumber kSettingsName = 16;
+constexpr AttrNumber kSettingsDeadLetter = 17;
 pg::NameCache<Queue> cache;
 
-// The leading columns of queue.settings, fixed-width and NOT NULL: `prioritized` changes in place.
-struct Settings {
+// The leading columns of queue.settings, fixed-width and NOT NULL: `prioritized`, `expiring` and the totals
+// change in place.
+struct SettingsHead {
     double vt;
     double delay;
     bool paused;
     bool prioritized;
+    bool expiring;
+    bool fifo;
+    int64 max_attempts;
+    double backoff;
+    double backoff_max;
+    double message_ttl;
+    double archive_retention;
+    double notify_throttle;
+    int64 dead_total;
+    int64 expired_total;
+    TimestampTz created_at;
+};
+
+struct Settings {
+    SettingsHead head;
+    char dead_letter[NAMEDATALEN];
 };
 
 [[noreturn]] void RaiseUnknown(Queue* queue) {
@@ -34,9 +53,12 @@ bool WithSettings(const char* name, LOCKMODE lock, Use use) {
 
 std::optional<Settings> ReadSettings(const char* name) {
     std::optional<Settings> settings;
-    WithSettings(name, AccessShareLock, [&](Relation, HeapTuple tuple) {
-        Settings read;
-        memcpy(&read, reinterpret_cast<char*>(tuple->t_data) + tuple->t_data->t_hoff, sizeof(read));
+    WithSettings(name, AccessShareLock, [&](Relation rel, HeapTuple tuple) {
+        Settings read{};
+        memcpy(&read.head, reinterpret_cast<char*>(tuple->t_data) + tuple->t_data->t_hoff, sizeof(read.head));
+        bool null = false;
+        const Datum dead_letter = heap_getattr(tuple, kSettingsDeadLetter, RelationGetDescr(rel), &null);
+        if (!null) text_to_cstring_buffer(DatumGetTextPP(dead_letter), read.dead_letter, NAMEDATALEN);
         settings = read;
     });
     return settings;
@@ -63,7 +85,9 @@ constexpr std::array<Column, kQueueColumns> kColumns = {{{"msg_id", INT8OID, tru
                                                          {"priority", INT4OID, true},
                                                          {"message", JSONBOID, false},
                                                          {"headers", JSONBOID, false},
-                                                         {"group_key", TEXTOID, false}}};
+                                                         {"group_key", TEXTOID, false},
+                                                         {"dedup_key", TEXTOID, false},
+                                                         {"expires_at", TIMESTAMPTZOID, false}}};
 
 void CheckColumns(Relation rel) {
     const TupleDesc desc = RelationGetDescr(rel);
@@ -93,10 +117,10 @@ void CheckColumns(Relation rel) {
 }
 
 // An index on a column that changes in place would silently lie.
-void CheckIndexes(Relation rel, Queue* queue) {
+void CheckIndexes(Relation rel, Segment* segment) {
     List* indexes = RelationGetIndexList(rel);
-    queue->primary_key = compat::PrimaryKeyOf(rel);
-    if (!OidIsValid(queue->primary_key))
+    segment->primary_key = compat::PrimaryKeyOf(rel);
+    if (!OidIsValid(segment->primary_key))
         RaiseLayout(rel, "it has no primary key",
                     psprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (msg_id);", kSchema,
                              quote_identifier(RelationGetRelationName(rel))));
@@ -104,7 +128,7 @@ void CheckIndexes(Relation rel, Queue* queue) {
     foreach (cell, indexes) {
         Relation index = index_open(lfirst_oid(cell), AccessShareLock);
         const Form_pg_index form = index->rd_index;
-        const bool primary = lfirst_oid(cell) == queue->primary_key;
+        const bool primary = lfirst_oid(cell) == segment->primary_key;
         if (primary && (form->indnatts != 1 || form->indkey.values[0] != kMsgId || !form->indimmediate))
             RaiseLayout(rel, "its primary key is not msg_id alone", "Make msg_id the primary key, not deferrable.");
         Bitmapset* columns = nullptr;  // offset as pull_varattnos does
@@ -120,7 +144,7 @@ void CheckIndexes(Relation rel, Queue* queue) {
                             psprintf("DROP INDEX %s.%s;", kSchema, quote_identifier(RelationGetRelationName(index))));
         index_close(index, AccessShareLock);
     }
-    queue->plain_indexes = list_length(indexes) == 1;
+    segment->plain_indexes = list_length(indexes) == 1;
     list_free(indexes);
 }
 
@@ -148,7 +172,7 @@ void CheckTriggers(Relation rel) {
                     "Call queue.create with the queue's settings: it puts them back.");
 }
 
-void CheckLayout(Relation rel, Queue* queue) {
+void CheckLayout(Relation rel, Segment* segment) {
     if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
         RaiseLayout(rel, "it is not a plain heap table", "Use ALTER TABLE ... SET ACCESS METHOD heap.");
     if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
@@ -159,10 +183,10 @@ void CheckLayout(Relation rel, Queue* queue) {
     if (rel->rd_rules != nullptr)
         RaiseLayout(rel, "it has rules, which the queue's functions would pass by", "Drop the rules.");
     CheckColumns(rel);
-    CheckIndexes(rel, queue);
+    CheckIndexes(rel, segment);
     CheckTriggers(rel);
     const TupleConstr* constraints = RelationGetDescr(rel)->constr;
-    if (constraints != nullptr && constraints->num_check > 0) queue->plain_indexes = false;
+    if (constraints != nullptr && constraints->num_check > 0) segment->plain_indexes = false;
 }
 
 struct ParentFacts {
@@ -170,35 +194,64 @@ struct ParentFacts {
     bool row_security;
 };
 
-ParentFacts FactsOf(Queue* queue) {
+// Nothing: it is gone meanwhile.
+std::optional<ParentFacts> FactsOf(const Queue* queue) {
     HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(queue->parent));
-    if (!HeapTupleIsValid(tuple)) RaiseUnknown(queue);
+    if (!HeapTupleIsValid(tuple)) return std::nullopt;
     const auto* form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
     const ParentFacts facts{form->relowner, form->relrowsecurity};
     ReleaseSysCache(tuple);
     return facts;
 }
 
-// Fills the entry from the catalogs; the segment is not locked yet.
-void Load(Queue* queue) {
+// Whether the queue was dropped, and perhaps made anew, while Load read: what is missing then is no defect. We have no
+// lock yet, so a name that was looked up before the drop may meet catalogs from after it. A commit is visible a moment
+// before its invalidations are sent, but it keeps its locks until then: whoever dropped the parent is waited for.
+bool WasReplaced(const Queue* queue) {
+    LockRelationOid(queue->parent, AccessShareLock);
+    UnlockRelationOid(queue->parent, AccessShareLock);
+    char name[NAMEDATALEN];
+    ParentName(queue->name, name);
+    return pg::RelationIn(kSchema, name) != queue->parent;
+}
+
+// Fills the entry from the catalogs; the segment is not locked yet. Answers whether there is such a queue; raises
+// undefined_table where there is none, unless `may_be_gone`.
+bool Load(Queue* queue, bool may_be_gone) {
     char name[NAMEDATALEN];
     ParentName(queue->name, name);
     queue->parent = pg::RelationIn(kSchema, name);
-    if (!OidIsValid(queue->parent)) RaiseUnknown(queue);
+    if (!OidIsValid(queue->parent)) {
+        if (may_be_gone) return false;
+        RaiseUnknown(queue);
+    }
     const auto settings = ReadSettings(queue->name);
+    if (!settings && WasReplaced(queue)) return Load(queue, may_be_gone);
+    if (!settings && may_be_gone) return false;
     if (!settings)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("queue \"%s\" does not exist, though a table of its name does", queue->name),
                         errhint("queue.create('%s') takes the table over as it is.", queue->name)));
-    const pg::Vector<Oid> segments = SegmentsOf(queue->parent, queue->name);
-    queue->segment = segments.empty() ? InvalidOid : segments.back();
-    if (!OidIsValid(queue->segment))
+    const pg::Vector<SegmentTable> segments = NumberedSegmentsOf(queue->parent, queue->name);
+    if (segments.empty() && WasReplaced(queue)) return Load(queue, may_be_gone);
+    if (segments.empty())
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no segment", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
+    if (segments.size() > kMostSegments)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("queue \"%s\" has %zu segments, and can't have more than %d", queue->name,
+                               segments.size(), kMostSegments),
+                        errhint("Move the messages of some to another, and drop those.")));
+    if (segments.back().number - segments.front().number >= page::kMostSpan)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("the numbers of the segments of queue \"%s\" are too far apart: %u and %u", queue->name,
+                               segments.front().number, segments.back().number),
+                        errhint("Rename them, in their order: no two may differ by %u or more.", page::kMostSpan)));
     SequenceName(queue->name, name);
     queue->sequence = pg::RelationIn(kSchema, name);
     ArchiveName(queue->name, name);
     queue->archive = pg::RelationIn(kSchema, name);
+    if (!OidIsValid(queue->sequence) && WasReplaced(queue)) return Load(queue, may_be_gone);
     if (!OidIsValid(queue->sequence))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no id sequence", queue->name),
                         errhint("Call queue.create('%s', ...) with the queue's settings: it makes one.", queue->name)));
@@ -213,32 +266,54 @@ void Load(Queue* queue) {
         queue->sequence_file = compat::FileNumberOf(sequence);
         relation_close(sequence, AccessShareLock);
     }
-    queue->vt = settings->vt;
-    queue->delay = settings->delay;
-    queue->paused = settings->paused;
-    queue->prioritized = settings->prioritized;
+    const SettingsHead& head = settings->head;
+    queue->vt = head.vt;
+    queue->delay = head.delay;
+    queue->paused = head.paused;
+    queue->prioritized = head.prioritized;
+    queue->expiring = head.expiring;
+    queue->fifo = head.fifo;
+    queue->max_attempts = static_cast<int32>(head.max_attempts);
+    queue->backoff = head.backoff;
+    queue->backoff_max = head.backoff_max;
+    queue->message_ttl = head.message_ttl;
+    queue->archive_retention = head.archive_retention;
+    queue->notify_throttle = head.notify_throttle;
+    queue->created_at = head.created_at;
+    strlcpy(queue->dead_letter, settings->dead_letter, NAMEDATALEN);
     queue->acl_role = InvalidOid;
-    for (const Oid relation : {queue->parent, queue->segment, queue->sequence, queue->archive})
-        cache.DependOn(queue, relation);
+    for (const Oid relation : {queue->parent, queue->sequence, queue->archive}) cache.DependOn(queue, relation);
+    for (const SegmentTable& segment : segments) cache.DependOn(queue, segment.table);
 
     // No lock on the parent: this transaction may hold the segment's already, and DDL takes the parent's first.
-    const ParentFacts parent = FactsOf(queue);
-    if (parent.row_security)
+    const auto parent = FactsOf(queue);
+    if (!parent && WasReplaced(queue)) return Load(queue, may_be_gone);
+    if (!parent) RaiseUnknown(queue);
+    if (parent->row_security)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                         errmsg("table \"q_%s\" can't be used as a queue: it has row-level security, which the queue's "
                                "functions can't honour",
                                queue->name),
                         errhint("ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and use GRANT.")));
-    queue->owner = parent.owner;
-    if (Relation segment = try_relation_open(queue->segment, AccessShareLock)) {
-        if (segment->rd_rel->relowner != parent.owner)
-            RaiseLayout(segment, "it belongs to another role than its parent",
-                        "ALTER TABLE ... OWNER TO the parent's.");
-        CheckLayout(segment, queue);
-        queue->trigger_stamp = pg::TriggerStamp(queue->segment);
-        queue->map = {};
-        relation_close(segment, AccessShareLock);
+    queue->owner = parent->owner;
+    queue->segment_count = 0;
+    for (const SegmentTable& table : segments) {
+        // One that is gone by now has sent an invalidation.
+        Relation rel = try_relation_open(table.table, AccessShareLock);
+        if (rel == nullptr) continue;
+        if (rel->rd_rel->relowner != parent->owner)
+            RaiseLayout(rel, "it belongs to another role than its parent", "ALTER TABLE ... OWNER TO the parent's.");
+        Segment segment{};
+        segment.table = table.table;
+        segment.number = table.number;
+        CheckLayout(rel, &segment);
+        segment.trigger_stamp = pg::TriggerStamp(table.table);
+        relation_close(rel, AccessShareLock);
+        queue->segments[queue->segment_count++] = segment;
     }
+    if (queue->segment_count > 0) return true;
+    (void)WasReplaced(queue);
+    return Load(queue, may_be_gone);
 }
 
 void CheckPrivileges(Queue* queue, AclMode wanted) {
@@ -256,6 +331,26 @@ void CheckPrivileges(Queue* queue, AclMode wanted) {
                             GetUserNameFromId(role, true), privilege)));
 }
 
+// Nothing, if `may_be_gone`, where there is no such queue.
+std::optional<OpenedQueue> TryOpen(const char* name, AclMode privileges, LOCKMODE lock, bool may_be_gone) {
+    if (cache.Last() == nullptr || strcmp(cache.Last()->name, name) != 0) CheckName(name);
+    Queue* queue = cache.Find(name);
+    for (;;) {
+        bool gone = false;
+        cache.Validate(queue, [&](Queue* entry) { gone = !Load(entry, may_be_gone); });
+        if (gone) {
+            cache.Forget(queue);
+            return std::nullopt;
+        }
+        CheckPrivileges(queue, privileges);
+        // A send that begins after the first one into a new segment has ended must find that, too: the lock makes us
+        // hear of it, unless we have had it for long.
+        AcceptInvalidationMessages();
+        if (!cache.Holds(queue)) continue;
+        if (auto opened = TryOpenSegment(queue, queue->Newest().number, lock)) return opened;
+    }
+}
+
 }  // namespace
 
 void ParentName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s", queue); }
@@ -263,12 +358,22 @@ void SegmentName(const char* queue, int number, char* out) { snprintf(out, NAMED
 void ArchiveName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "a_%.48s", queue); }
 void SequenceName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#ids", queue); }
 
-pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {
-    char prefix[NAMEDATALEN];
-    ParentName(queue, prefix);
-    strlcat(prefix, "#", NAMEDATALEN);
+bool ParseSegmentName(const char* table, char* queue, uint32* number) {
+    const char* end = strchr(table, '#');
+    if (strncmp(table, "q_", 2) != 0 || end == nullptr || end - table - 2 > kMaxNameBytes) return false;
+    if (end[1] < '1' || end[1] > '9') return false;
+    char* rest = nullptr;
+    const uint64 read = strtoull(end + 1, &rest, 10);
+    if (*rest != '\0' || read > PG_INT32_MAX) return false;
+    strlcpy(queue, table + 2, end - table - 1);
+    *number = static_cast<uint32>(read);
+    return true;
+}
+
+pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue) {
     const Oid schema = get_namespace_oid(kSchema, false);
-    pg::Vector<std::pair<long, Oid>> found;
+    pg::Vector<SegmentTable> found;
+    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent))) return {};  // dropped meanwhile
     List* children = find_inheritance_children(parent, NoLock);
     ListCell* cell = nullptr;
     foreach (cell, children) {
@@ -276,16 +381,61 @@ pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {
         const char* name = get_rel_name(child);
         if (name == nullptr || get_rel_namespace(child) != schema || get_rel_relkind(child) != RELKIND_RELATION)
             continue;
-        if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
-        char* end = nullptr;
-        const long number = strtol(name + strlen(prefix), &end, 10);
-        if (number > 0 && *end == '\0') found.push_back({number, child});
+        char of[NAMEDATALEN];
+        uint32 number = 0;
+        if (ParseSegmentName(name, of, &number) && strcmp(of, queue) == 0) found.push_back({child, number});
     }
     list_free(children);
-    std::sort(found.begin(), found.end());
+    std::sort(found.begin(), found.end(),
+              [](const SegmentTable& a, const SegmentTable& b) { return a.number < b.number; });
+    return found;
+}
+
+pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {
     pg::Vector<Oid> segments;
-    for (const auto& [number, child] : found) segments.push_back(child);
+    for (const SegmentTable& segment : NumberedSegmentsOf(parent, queue)) segments.push_back(segment.table);
     return segments;
+}
+
+namespace {
+
+bool LockWithParts(Oid table, pg::Vector<Oid>* locked) {
+    if (!ConditionalLockRelationOid(table, AccessShareLock)) return false;
+    locked->push_back(table);
+    Relation rel = RelationIdGetRelation(table);
+    if (rel == nullptr) return true;  // dropped meanwhile: whoever opens it says so
+    const Oid toast = rel->rd_rel->reltoastrelid;
+    List* indexes = RelationGetIndexList(rel);
+    RelationClose(rel);
+    bool good = true;
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        good = good && ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
+        if (good) locked->push_back(lfirst_oid(cell));
+    }
+    list_free(indexes);
+    return good && (!OidIsValid(toast) || LockWithParts(toast, locked));
+}
+
+}  // namespace
+
+bool LockAtOnce(const pg::Vector<Oid>& tables, pg::Vector<Oid>* locked) {
+    for (const Oid table : tables) {
+        if (LockWithParts(table, locked)) continue;
+        UnlockAll(*locked);
+        locked->clear();
+        return false;
+    }
+    return true;
+}
+
+void UnlockAll(const pg::Vector<Oid>& locked) {
+    for (const Oid relation : locked) UnlockRelationOid(relation, AccessShareLock);
+}
+
+std::optional<TimestampTz> CreatedAt(const char* queue) {
+    const auto settings = ReadSettings(queue);
+    return settings ? std::optional(settings->head.created_at) : std::nullopt;
 }
 
 void CheckName(const char* name) {
@@ -302,57 +452,148 @@ void CheckName(const char* name) {
 }
 
 OpenedQueue Open(const char* name, AclMode privileges, LOCKMODE lock) {
-    if (cache.Last() == nullptr || strcmp(cache.Last()->name, name) != 0) CheckName(name);
-    Queue* queue = cache.Find(name);
-    for (;;) {
-        cache.Validate(queue, Load);
-        CheckPrivileges(queue, privileges);
-        const Oid segment = queue->segment;
-        LockRelationOid(segment, lock);
-        if (!cache.Holds(queue)) {
-            UnlockRelationOid(segment, lock);
-            continue;
-        }
-        Relation rel = RelationIdGetRelation(segment);
-        if (rel == nullptr) {
-            UnlockRelationOid(segment, lock);
-            queue->valid = false;
-            continue;
-        }
-        return {queue, rel};
-    }
+    return *TryOpen(name, privileges, lock, false);
+}
+
+std::optional<OpenedQueue> OpenIfThere(const char* name, AclMode privileges, LOCKMODE lock) {
+    return TryOpen(name, privileges, lock, true);
 }
 
 void Close(const OpenedQueue& opened, LOCKMODE lock) { relation_close(opened.segment, lock); }
 
-const page::SegmentRef& MapOf(const OpenedQueue& opened) {
-    page::SegmentRef& map = opened.queue->map;
-    if (unlikely(!page::IsCurrent(map) || map.key.relation != RelationGetRelid(opened.segment) ||
-                 map.key.file != compat::FileNumberOf(opened.segment)))
-        map = page::Attach(opened.segment, opened.queue->prioritized, opened.queue->trigger_stamp);
-    return map;
+std::optional<OpenedQueue> TryOpenSegment(Queue* queue, uint32 number, LOCKMODE lock) {
+    const Segment* segment = FindSegment(queue, number);
+    if (segment == nullptr) return std::nullopt;
+    const Oid table = segment->table;
+    LockRelationOid(table, lock);
+    Relation rel = cache.Holds(queue) ? RelationIdGetRelation(table) : nullptr;
+    if (rel != nullptr) return OpenedQueue{queue, rel, number};
+    UnlockRelationOid(table, lock);
+    queue->valid = false;
+    return std::nullopt;
 }
 
-// In place, at once and not undone by rollback: otherwise every sender of a first priority would wait for the others'
-// transactions.
-void MarkPrioritized(Queue* queue) {
+void Refresh(Queue* queue) {
+    AcceptInvalidationMessages();
+    cache.Validate(queue, [](Queue* entry) { (void)Load(entry, false); });
+}
+
+bool IsValid(const Queue* queue) { return cache.Holds(queue); }
+
+Segment* FindSegment(Queue* queue, uint32 number) {
+    for (int i = queue->segment_count - 1; i >= 0; i--)
+        if (queue->segments[i].number == number) return &queue->segments[i];
+    return nullptr;
+}
+
+Segment& SegmentOf(const OpenedQueue& opened) {
+    Segment* segment = FindSegment(opened.queue, opened.number);
+    if (segment == nullptr)  // its lock keeps it
+        elog(ERROR, "segment %u of queue \"%s\" is gone", opened.number, opened.queue->name);
+    return *segment;
+}
+
+page::SegmentKey MapKey(Oid parent, page::MapKind kind) { return {MyDatabaseId, parent, 0, kind}; }
+
+namespace {
+
+const page::SegmentRef& AttachedMap(const OpenedQueue& opened, page::SegmentRef Segment::*which, page::MapKind kind) {
+    Segment& segment = SegmentOf(opened);
+    const compat::FileNumber file = compat::FileNumberOf(opened.segment);
+    if (unlikely(segment.file != file)) segment.map = segment.expiry_map = {};
+    segment.file = file;
+    if (unlikely(!page::IsCurrent(segment.*which)))
+        segment.*which =
+            page::AttachPart(MapKey(opened.queue->parent, kind), opened.number, opened.segment,
+                             kind == page::MapKind::kDeliverable && opened.queue->prioritized, segment.trigger_stamp);
+    return segment.*which;
+}
+
+}  // namespace
+
+const page::SegmentRef& MapOf(const OpenedQueue& opened) {
+    return AttachedMap(opened, &Segment::map, page::MapKind::kDeliverable);
+}
+
+const page::SegmentRef& ExpiryMapOf(const OpenedQueue& opened) {
+    return AttachedMap(opened, &Segment::expiry_map, page::MapKind::kExpiry);
+}
+
+std::optional<page::SegmentRef> MapOfTable(Relation segment, page::MapKind kind) {
+    char name[NAMEDATALEN];
+    uint32 number = 0;
+    if (RelationGetNamespace(segment) != get_namespace_oid(kSchema, true) ||
+        !ParseSegmentName(RelationGetRelationName(segment), name, &number))
+        return std::nullopt;
+    char parent[NAMEDATALEN];
+    ParentName(name, parent);
+    const Oid oid = pg::RelationIn(kSchema, parent);
+    if (!OidIsValid(oid)) return std::nullopt;
+    return page::AttachPart(MapKey(oid, kind), number, segment, kind == page::MapKind::kDeliverable, 0);
+}
+
+namespace {
+
+// Calls change(head, writer) with the page of the queue's settings locked, and writes what it notes: in place, at once
+// and not undone by rollback. Otherwise every sender of a first priority would wait for the others' transactions.
+template <class Change>
+void ChangeInPlace(const char* queue, Change change) {
     page::RequireInPlaceAllowed();
-    WithSettings(queue->name, RowExclusiveLock, [](Relation rel, HeapTuple found) {
-        page::InPlaceWriter writer(1);
+    WithSettings(queue, RowExclusiveLock, [&](Relation rel, HeapTuple found) {
+        page::InPlaceWriter writer(2);
         Buffer buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&found->t_self));
         LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
         HeapTupleData tuple = *found;
         const ItemId item = PageGetItemId(BufferGetPage(buffer), ItemPointerGetOffsetNumber(&found->t_self));
         tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(BufferGetPage(buffer), item));
-        auto* settings = reinterpret_cast<Settings*>(reinterpret_cast<char*>(tuple.t_data) + tuple.t_data->t_hoff);
-        const bool yes = true;
-        writer.Set(&settings->prioritized, &yes, sizeof(yes));
+        auto* settings = reinterpret_cast<SettingsHead*>(reinterpret_cast<char*>(tuple.t_data) + tuple.t_data->t_hoff);
+        change(settings, &writer);
         writer.Apply(rel, buffer);
         UnlockReleaseBuffer(buffer);
     });
-    queue->prioritized = true;
-    // Others learn of it; where the parent is gone meanwhile there is nothing to learn.
-    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(queue->parent))) CacheInvalidateRelcacheByRelid(queue->parent);
 }
+
+void Mark(const char* queue, bool SettingsHead::*flag) {
+    const bool yes = true;
+    ChangeInPlace(queue, [&](SettingsHead* settings, page::InPlaceWriter* writer) {
+        writer->Set(&(settings->*flag), &yes, sizeof(yes));
+    });
+    // Others learn of it; where the parent is gone meanwhile there is nothing to learn.
+    char name[NAMEDATALEN];
+    ParentName(queue, name);
+    const Oid parent = pg::RelationIn(kSchema, name);
+    if (OidIsValid(parent)) CacheInvalidateRelcacheByRelid(parent);
+}
+
+}  // namespace
+
+bool QueueExists(const char* name) {
+    char parent[NAMEDATALEN];
+    ParentName(name, parent);
+    return OidIsValid(pg::RelationIn(kSchema, parent)) &&
+           WithSettings(name, AccessShareLock, [](Relation, HeapTuple) {});
+}
+
+void AddTotals(const char* queue, int64 dead, int64 expired) {
+    int64 totals[2];
+    ChangeInPlace(queue, [&](SettingsHead* settings, page::InPlaceWriter* writer) {
+        static_assert(offsetof(SettingsHead, expired_total) == offsetof(SettingsHead, dead_total) + sizeof(int64));
+        totals[0] = settings->dead_total + dead;
+        totals[1] = settings->expired_total + expired;
+        writer->Set(&settings->dead_total, totals, sizeof(totals));
+    });
+}
+
+void MarkPrioritized(Queue* queue) {
+    Mark(queue->name, &SettingsHead::prioritized);
+    queue->prioritized = true;
+}
+
+void MarkExpiring(Queue* queue) {
+    Mark(queue->name, &SettingsHead::expiring);
+    queue->expiring = true;
+}
+
+void MarkExpiring(const char* queue) { Mark(queue, &SettingsHead::expiring); }
 
 }  // namespace pgqueue::queue

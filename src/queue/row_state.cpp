@@ -28,7 +28,7 @@ RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple)
 
 TimestampTz EffectiveVt(const page::SegmentRef& map, const RowHead* head, const ItemPointerData& tid, TimestampTz now) {
     if (head->receipt == 0 || page::ReleasedUntil(map) <= now) return head->vt;
-    if (const auto free_at = page::FindReleased(LeaseOf(map, head, tid))) return std::min(*free_at, head->vt);
+    if (const auto free_at = page::FindReleased(LeaseOf(map, head, tid))) return *free_at;
     return head->vt;
 }
 

@@ -5,11 +5,13 @@
 // computed
 //            from what the statement's snapshot read, before the lock. Whatever a lease has changed since is put back
 //            into it.
-// on_change  AFTER INSERT OR UPDATE: tells the page map at commit where the new row lies.
+// on_change  AFTER INSERT OR UPDATE OR DELETE: tells the page map at commit where the new row lies, and the groups that
+//            an old one doesn't hold them any more.
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/pg/function.hpp"
 #include "pgqueue/pg/triggers.hpp"
-#include "pgqueue/queue/row_state.hpp"
+#include "pgqueue/queue/expire.hpp"
+#include "pgqueue/queue/grouping.hpp"
 
 namespace pgqueue::queue {
 namespace {
@@ -28,6 +30,39 @@ TriggerData* Called(FunctionCallInfo fcinfo, bool (*fired)(TriggerEvent)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("this trigger is only for the tables of queues, as queue.create makes it")));
     return data;
+}
+
+// A row with a ttl came by COPY or replication: its queue is one of those to be looked through for expired messages.
+void NoteExpiring(Relation segment) {
+    static Oid known = InvalidOid;
+    if (RelationGetRelid(segment) == known) return;
+    char name[NAMEDATALEN];
+    uint32 number = 0;
+    if (!ParseSegmentName(RelationGetRelationName(segment), name, &number)) return;
+    if (!QueueExists(name)) return;  // a restore: the settings come later
+    MarkExpiring(name);
+    known = RelationGetRelid(segment);
+}
+
+// The table's map, with room for the page; nothing: the table isn't a queue's.
+std::optional<page::SegmentRef> MapFor(Relation segment, BlockNumber block, page::MapKind kind) {
+    for (;;) {
+        const auto map = MapOfTable(segment, kind);
+        if (!map || block < map->pages) return map;
+        page::Widen(*map, segment);
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+// The row is gone, or in the group `now`: it holds that of before no longer.
+void DropOldHold(Relation segment, HeapTuple old, page::GroupHash now) {
+    bool elsewhere = false;  // such a row can be mended or deleted
+    const page::GroupHash group = GroupOrNone(segment, old, &elsewhere);
+    if (group == 0 || group == now) return;
+    const auto map = MapOfTable(segment);
+    if (!map) return;
+    page::ReserveDrops(1);
+    page::DropHoldOnCommit(*map, ItemPointerGetBlockNumber(&old->t_self), group, HoldKeyOf(HeadOf(old->t_data)));
 }
 
 }  // namespace
@@ -78,7 +113,7 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
         count++;
     }
     // A note about a lease that was given back names the row's old place.
-    const page::SegmentRef map = page::Attach(data->tg_relation, true, 0);
+    const page::SegmentRef map = MapOfTable(data->tg_relation).value_or(page::SegmentRef{});
     bool null = false;
     RowHead head{};
     head.vt = DatumGetTimestampTz(heap_getattr(now, kVt, desc, &null));
@@ -95,15 +130,27 @@ PGQUEUE_FUNCTION(pgqueue_on_update) {
 
 PGQUEUE_FUNCTION(pgqueue_on_change) {
     TriggerData* data = Called(fcinfo, [](TriggerEvent event) {
-        return TRIGGER_FIRED_AFTER(event) && (TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event));
+        return TRIGGER_FIRED_AFTER(event) &&
+               (TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event) || TRIGGER_FIRED_BY_DELETE(event));
     });
+    const bool deleted = TRIGGER_FIRED_BY_DELETE(data->tg_event);
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
     if (RecoveryInProgress() || !ItemPointerIsValid(&row->t_self)) return PointerGetDatum(nullptr);
+    const page::GroupHash group = deleted ? 0 : GroupOf(data->tg_relation, row);
+    if (!TRIGGER_FIRED_BY_INSERT(data->tg_event)) DropOldHold(data->tg_relation, data->tg_trigtuple, group);
+    if (deleted) return PointerGetDatum(nullptr);
     const RowHead* head = HeadOf(row->t_data);
-    const page::SegmentRef map = page::Attach(data->tg_relation, true, 0);
     const BlockNumber block = ItemPointerGetBlockNumber(&row->t_self);
-    page::ReserveTouches(1);
-    page::MakeRoom(map, page::BandFor(map, head->priority), block);
-    page::TouchOnCommit(map, head->priority, block, page::BoundOf(head->vt));
+    const auto map = MapFor(data->tg_relation, block, page::MapKind::kDeliverable);
+    if (!map) return PointerGetDatum(nullptr);
+    page::ReserveTouches(2);
+    page::MakeRoom(*map, page::BandFor(*map, head->priority), block);
+    const bool grouped = group != 0;
+    page::TouchOnCommit(*map, head->priority, block, grouped ? page::kUnknown : page::BoundOf(head->vt), grouped);
+    const TimestampTz expires_at = ExpiryOf(row, RelationGetDescr(data->tg_relation));
+    if (!TIMESTAMP_IS_NOEND(expires_at)) {
+        NoteExpiring(data->tg_relation);
+        TouchExpiry(*MapFor(data->tg_relation, block, page::MapKind::kExpiry), block, expires_at);
+    }
     return PointerGetDatum(nullptr);
 }

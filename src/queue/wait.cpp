@@ -33,7 +33,7 @@ void Waiter::Enter(const page::SegmentRef& map) {
     ConditionVariablePrepareToSleep(page::WaitVariable(map, choosy_));
 }
 
-bool Waiter::Sleep(bool paused) {
+bool Waiter::Sleep(bool paused, bool by_latch) {
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline_) return false;
     TimestampTz until = now + kLongestSleep;
@@ -57,7 +57,15 @@ bool Waiter::Sleep(bool paused) {
     // The look may have waited for something else, and the check below for the client, by this process's latch: then a
     // signal that came meanwhile has taken us off the list, and nothing would tell.
     SetLatch(MyLatch);
-    const bool timed_out = ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), milliseconds, SleepEvent());
+    const auto sleep = [&](long most) {
+        return ConditionVariableTimedSleep(page::WaitVariable(map_, choosy_), most, SleepEvent());
+    };
+    bool timed_out = sleep(by_latch ? 1 : milliseconds);
+    if (by_latch && timed_out) {
+        // The variable's own sleep goes on until somebody signals the variable.
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds, SleepEvent());
+        timed_out = sleep(1);
+    }
     if (!timed_out) paused_sleep_ = kShortestSleep;
     if (timer != 0) page::ReleaseTimer(map_, timer);
     page::RegisterWait(map_, 0);
@@ -70,7 +78,7 @@ void Waiter::Leave() {
     ConditionVariableCancelSleep();
     page::UnregisterWait();
     entered_ = false;
-    page::Wake(map_, 1);
+    page::PassOn(map_);
 }
 
 }  // namespace pgqueue::queue

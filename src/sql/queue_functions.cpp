@@ -2,11 +2,14 @@
 #include "pgqueue/pg/function.hpp"
 #include "pgqueue/queue/ack.hpp"
 #include "pgqueue/queue/admin.hpp"
+#include "pgqueue/queue/dedup.hpp"
+#include "pgqueue/queue/message_values.hpp"
 #include "pgqueue/queue/read.hpp"
 #include "pgqueue/queue/row.hpp"
 #include "pgqueue/queue/send.hpp"
 #include "pgqueue/queue/wait.hpp"
 #include "pgqueue/sql/args.hpp"
+#include "pgqueue/sql/headers.hpp"
 #include "pgqueue/sql/result_set.hpp"
 
 namespace pgqueue::sql {
@@ -17,44 +20,21 @@ using namespace pgqueue::queue;
 // Turns rows into queue.message.
 class MessageSink : public RowSink {
 public:
-    explicit MessageSink(FunctionCallInfo fcinfo) : result_(fcinfo, 10) {}
+    explicit MessageSink(FunctionCallInfo fcinfo) : result_(fcinfo, kMessageColumns) {}
 
     void Take(Relation segment, HeapTuple tuple) override {
-        const TupleDesc desc = RelationGetDescr(segment);  // of this look: a waiting read closes the table in between
-        const RowHead* head = HeadOf(tuple->t_data);
-        bool nulls[10] = {};
-        Datum values[10] = {Int64GetDatum(head->msg_id),
-                            Int32GetDatum(head->read_ct),
-                            TimestampTzGetDatum(head->enqueued_at),
-                            TimestampTzGetDatum(head->last_read_at),
-                            TimestampTzGetDatum(head->vt),
-                            0,
-                            0,
-                            Int32GetDatum(head->priority),
-                            0,
-                            Int64GetDatum(head->receipt)};
-        nulls[3] = TIMESTAMP_IS_NOBEGIN(head->last_read_at);
-        nulls[9] = head->receipt == 0;
-        values[5] = Attribute(tuple, desc, kMessage, 5, &nulls[5]);
-        values[6] = Attribute(tuple, desc, kHeaders, 6, &nulls[6]);
-        values[8] = Attribute(tuple, desc, kGroupKey, 8, &nulls[8]);
+        Datum values[kMessageColumns];
+        bool nulls[kMessageColumns];
+        struct varlena* fetched[kMessageColumns];
+        // The shape is that of this look: a waiting read closes the table in between.
+        MessageValues(tuple, RelationGetDescr(segment), values, nulls, fetched);
         result_.Add(values, nulls);
-        for (const int i : {5, 6, 8})
-            if (fetched_[i] != nullptr) pfree(fetched_[i]);
+        for (struct varlena* value : fetched)
+            if (value != nullptr) pfree(value);
     }
 
 private:
-    // A value that stays whole after the row is gone: fetched from the TOAST table if it lies there.
-    Datum Attribute(HeapTuple tuple, TupleDesc desc, int attribute, int column, bool* null) {
-        const Datum value = heap_getattr(tuple, attribute, desc, null);
-        fetched_[column] = nullptr;
-        if (*null || !VARATT_IS_EXTERNAL(DatumGetPointer(value))) return value;
-        fetched_[column] = detoast_external_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(value)));
-        return PointerGetDatum(fetched_[column]);
-    }
-
     ResultSet result_;
-    struct varlena* fetched_[10] = {};
 };
 
 // Acks each row as it comes: pop.
@@ -70,10 +50,60 @@ private:
     Acker* acker_;
 };
 
-// Headers are an object or NULL.
-void CheckHeaders(Datum headers, bool null) {
-    if (null || JB_ROOT_IS_OBJECT(DatumGetJsonbP(headers))) return;
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("headers must be a JSON object")));
+std::optional<int64> MaxAttempts(const Args& args, int i) {
+    const auto max_attempts = args.OptionalInt(i);
+    if (max_attempts && (*max_attempts < 1 || *max_attempts > PG_INT32_MAX))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("max_attempts is out of range: " INT64_FORMAT, *max_attempts),
+                        errhint("It is at least 1; leave it out for any number of attempts.")));
+    return max_attempts;
+}
+
+std::optional<double> Ttl(const Args& args, int i, const char* name) {
+    if (args.IsNull(i)) return std::nullopt;
+    return args.PositiveSeconds(i, name);
+}
+
+const char* QueueName(const Args& args, int i) {
+    if (args.IsNull(i)) return nullptr;
+    const char* name = TextDatumGetCString(args.Raw(i));
+    CheckName(name);
+    return name;
+}
+
+// Group and deduplication keys: limited, so that they stay in the row.
+text* Key(Datum value, bool null, const char* name) {
+    if (null) return nullptr;
+    text* key = DatumGetTextPP(value);
+    const Size length = VARSIZE_ANY_EXHDR(key);
+    if (length < 1 || length > kMaxKeyBytes)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s must be 1 to %d bytes long, not %zu", name, kMaxKeyBytes, length)));
+    return key;
+}
+
+text* KeyArg(const Args& args, int i, const char* name) { return Key(args.Raw(i), args.IsNull(i), name); }
+
+// One key for each message, or none at all; NULL elements are messages without one.
+pg::Vector<text*> KeysArg(const Args& args, int i, const char* name, int messages) {
+    pg::Vector<text*> keys(messages, nullptr);
+    if (args.IsNull(i)) return keys;
+    Datum* values = nullptr;
+    bool* nulls = nullptr;
+    int count = 0;
+    args.Array(i, name, TEXTOID, &values, &nulls, &count);
+    if (count != messages)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s must be as many as messages: %d, not %d", name, messages, count)));
+    for (int k = 0; k < count; k++) keys[k] = Key(values[k], nulls[k], name);
+    return keys;
+}
+
+void CheckPriority(const OpenedQueue& opened, const SendOptions& options) {
+    if (options.priority == 0 || !opened.queue->fifo) return;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("queue \"%s\" is a fifo queue, whose messages have no priority", opened.queue->name),
+                    errhint("Leave the priority out, or send to a queue that isn't fifo.")));
 }
 
 SendOptions SendOptionsOf(const Args& args) {
@@ -90,7 +120,20 @@ SendOptions SendOptionsOf(const Args& args) {
                             errhint("It is an instant at most ten years ahead.")));
     }
     options.priority = args.Priority(5);
+    options.ttl = Ttl(args, 8, "ttl");
     return options;
+}
+
+// Makes dead letters of the messages that have no attempts left.
+void MoveExhausted(const char* name) {
+    const OpenedQueue opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
+    ReadOptions options;
+    options.exhausted_only = true;
+    options.grouped = opened.queue->fifo;
+    PushActiveSnapshot(GetTransactionSnapshot());  // for TOAST: a procedure has none after a commit
+    Read(opened, options, nullptr);
+    PopActiveSnapshot();
+    Close(opened);
 }
 
 OpenedQueue OpenFor(const Args& args, AclMode privileges, LOCKMODE lock) {
@@ -121,39 +164,12 @@ pg::Vector<MessageId> MessageIdsOf(const Args& args, int ids_arg, int receipts_a
     return result;
 }
 
-// The archive, open for writing; null where the queue is only to be deleted from.
-Relation ArchiveOf(const OpenedQueue& opened) {
-    if (!OidIsValid(opened.queue->archive))
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" has no archive table", opened.queue->name),
-                 errhint("Call queue.create with the queue's settings: it makes one.")));
-    Relation archive = table_open(opened.queue->archive, RowExclusiveLock);
-    // Its CHECKs and index expressions are its owner's code, which runs as whoever archives.
-    if (archive->rd_rel->relowner != opened.queue->owner)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("table \"%s\" belongs to another role than the queue", RelationGetRelationName(archive)),
-                        errhint("Drop or rename it, or ALTER TABLE ... OWNER TO the queue's.")));
-    const TupleDesc desc = RelationGetDescr(archive);
-    const TupleDesc from = RelationGetDescr(opened.segment);
-    bool good = archive->rd_rel->relkind == RELKIND_RELATION && archive->rd_rel->relam == HEAP_TABLE_AM_OID &&
-                archive->rd_rules == nullptr && desc->natts >= kArchiveColumns &&
-                TupleDescAttr(desc, kArchivedAt - 1)->atttypid == TIMESTAMPTZOID;
-    for (int i = 0; good && i < kQueueColumns; i++)
-        good = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(from, i)->atttypid &&
-               !TupleDescAttr(desc, i)->attisdropped;
-    if (!good)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("table \"%s\" can't be used as an archive: its leading columns are not the queue's",
-                               RelationGetRelationName(archive))));
-    return archive;
-}
-
 Datum AckOne(FunctionCallInfo fcinfo, bool archive, const char* function) {
     const Args args(fcinfo);
     PreventWrite(function);
     const MessageId id = MessageIdOf(args, 1, 2);
     const OpenedQueue opened = OpenFor(args, ACL_DELETE, RowExclusiveLock);
-    Relation into = archive ? ArchiveOf(opened) : nullptr;
+    Relation into = archive ? OpenArchive(opened) : nullptr;
     bool done = false;
     Acker(opened, into).Run(&id, 1, &done);
     if (into != nullptr) table_close(into, NoLock);
@@ -169,7 +185,7 @@ Datum AckBatch(FunctionCallInfo fcinfo, bool archive, const char* function) {
     ResultSet result(fcinfo, 1);
     const int count = static_cast<int>(ids.size());
     if (count > 0) {
-        Relation into = archive ? ArchiveOf(opened) : nullptr;
+        Relation into = archive ? OpenArchive(opened) : nullptr;
         pg::Vector<bool> done(count);
         Acker(opened, into).Run(ids.data(), count, done.data());
         for (int i = 0; i < count; i++) {
@@ -183,17 +199,6 @@ Datum AckBatch(FunctionCallInfo fcinfo, bool archive, const char* function) {
     PG_RETURN_NULL();
 }
 
-// Not supported yet; the defaults are those of the function's signature.
-void RefuseLaterSettings(const Args& args, int fifo) {
-    if (args.Bool(fifo, false)) args.NotYet(fifo, "fifo");
-    args.NotYet(fifo + 1, "max_attempts");
-    args.NotYet(fifo + 2, "dead_letter");
-    if (args.Float(fifo + 3, 0) != 0) args.NotYet(fifo + 3, "backoff");
-    if (args.Float(fifo + 4, 3600) != 3600) args.NotYet(fifo + 4, "backoff_max");
-    args.NotYet(fifo + 5, "message_ttl");
-    args.NotYet(fifo + 6, "archive_retention");
-}
-
 }  // namespace
 }  // namespace pgqueue::sql
 
@@ -204,8 +209,17 @@ PGQUEUE_FUNCTION(pgqueue_create) {
     const Args args(fcinfo);
     const char* name = args.Text(0, "queue_name");
     PreventWrite("queue.create()");
-    RefuseLaterSettings(args, 4);
-    PG_RETURN_BOOL(Create(name, {args.Seconds(1, "vt", 30), args.Seconds(2, "delay", 0), args.Bool(3, false)}));
+    QueueSettings settings;
+    settings.vt = args.Seconds(1, "vt", settings.vt);
+    settings.delay = args.Seconds(2, "delay", settings.delay);
+    settings.fifo = args.Bool(4, false);
+    settings.max_attempts = MaxAttempts(args, 5).value_or(0);
+    settings.dead_letter = QueueName(args, 6);
+    settings.backoff = args.Seconds(7, "backoff", settings.backoff);
+    settings.backoff_max = args.Seconds(8, "backoff_max", settings.backoff_max);
+    settings.message_ttl = Ttl(args, 9, "message_ttl").value_or(kForever);
+    settings.archive_retention = args.Seconds(10, "archive_retention").value_or(kForever);
+    PG_RETURN_BOOL(Create(name, settings, args.Bool(3, false)));
 }
 
 PGQUEUE_FUNCTION(pgqueue_drop) {
@@ -257,14 +271,21 @@ PGQUEUE_FUNCTION(pgqueue_revoke) {
 PGQUEUE_FUNCTION(pgqueue_send) {
     const Args args(fcinfo);
     PreventWrite("queue.send()");
-    args.NotYet(6, "group_key");
-    args.NotYet(7, "dedup_key");
-    args.NotYet(8, "ttl");
     const SendOptions options = SendOptionsOf(args);
-    const OutgoingMessage message{args.Raw(1), args.IsNull(1), args.Raw(2), args.IsNull(2)};
+    const OutgoingMessage message{args.Raw(1),
+                                  args.IsNull(1),
+                                  args.Raw(2),
+                                  args.IsNull(2),
+                                  KeyArg(args, 6, "group_key"),
+                                  KeyArg(args, 7, "dedup_key")};
     CheckHeaders(message.headers, message.headers_null);
     const OpenedQueue opened = OpenFor(args, ACL_INSERT, RowExclusiveLock);
-    const int64 id = Send(opened, &message, 1, options);
+    CheckPriority(opened, options);
+    int64 id = 0;
+    if (message.dedup_key == nullptr)
+        id = Send(opened, &message, 1, options);
+    else
+        SendOnce(opened, &message, 1, options, &id);
     Close(opened);
     PG_RETURN_INT64(id);
 }
@@ -272,9 +293,6 @@ PGQUEUE_FUNCTION(pgqueue_send) {
 PGQUEUE_FUNCTION(pgqueue_send_batch) {
     const Args args(fcinfo);
     PreventWrite("queue.send_batch()");
-    args.NotYet(6, "group_keys");
-    args.NotYet(7, "dedup_keys");
-    args.NotYet(8, "ttl");
     const SendOptions options = SendOptionsOf(args);
     Datum* messages = nullptr;
     bool* message_nulls = nullptr;
@@ -282,24 +300,31 @@ PGQUEUE_FUNCTION(pgqueue_send_batch) {
     args.Array(1, "messages", JSONBOID, &messages, &message_nulls, &count);
     Datum* headers = nullptr;
     bool* header_nulls = nullptr;
-    if (!args.IsNull(2)) {
-        int header_count = 0;
-        args.Array(2, "headers", JSONBOID, &headers, &header_nulls, &header_count);
-        if (header_count != count)
-            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                            errmsg("headers must be as many as messages: %d, not %d", count, header_count)));
-        for (int i = 0; i < count; i++) CheckHeaders(headers[i], header_nulls[i]);
-    }
+    HeadersArray(args, 2, count, &headers, &header_nulls);
+    const pg::Vector<text*> group_keys = KeysArg(args, 6, "group_keys", count);
+    const pg::Vector<text*> dedup_keys = KeysArg(args, 7, "dedup_keys", count);
     const OpenedQueue opened = OpenFor(args, ACL_INSERT, RowExclusiveLock);
+    CheckPriority(opened, options);
     ResultSet result(fcinfo, 1);
     if (count > 0) {
         pg::Vector<OutgoingMessage> outgoing(count);
         for (int i = 0; i < count; i++)
-            outgoing[i] = {messages[i], message_nulls[i], headers != nullptr ? headers[i] : 0,
-                           headers == nullptr || header_nulls[i]};
-        const int64 first = Send(opened, outgoing.data(), count, options);
+            outgoing[i] = {messages[i],
+                           message_nulls[i],
+                           headers != nullptr ? headers[i] : 0,
+                           headers == nullptr || header_nulls[i],
+                           group_keys[i],
+                           dedup_keys[i]};
+        pg::Vector<int64> ids;
+        int64 first = 0;
+        if (std::any_of(dedup_keys.begin(), dedup_keys.end(), [](const text* key) { return key != nullptr; })) {
+            ids.resize(count);
+            SendOnce(opened, outgoing.data(), count, options, ids.data());
+        } else {
+            first = Send(opened, outgoing.data(), count, options);
+        }
         for (int i = 0; i < count; i++) {
-            Datum value = Int64GetDatum(first + i);
+            Datum value = Int64GetDatum(ids.empty() ? first + i : ids[i]);
             bool null = false;
             result.Add(&value, &null);
         }
@@ -314,7 +339,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
     const char* name = args.Text(0, "queue_name");
     const auto vt = args.Seconds(1, "vt");
     const double wait = args.Wait(3, " CALL queue.wait doesn't.");
-    if (args.Bool(5, false)) args.NotYet(5, "grouped");
+    const std::optional<bool> grouped = args.IsNull(5) ? std::nullopt : std::optional(DatumGetBool(args.Raw(5)));
     ReadOptions options;
     options.qty = args.Quantity(2);
     options.filter = args.IsNull(4) ? nullptr : DatumGetJsonbP(args.Raw(4));
@@ -322,6 +347,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
     OpenedQueue opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
     MessageSink sink(fcinfo);
     options.vt = vt.value_or(opened.queue->vt);
+    options.grouped = grouped.value_or(opened.queue->fifo);
     if (wait == 0) {
         Read(opened, options, &sink);
         Close(opened);
@@ -341,6 +367,7 @@ PGQUEUE_FUNCTION(pgqueue_read) {
         CHECK_FOR_INTERRUPTS();
         opened = Open(name, ACL_SELECT | ACL_UPDATE, RowExclusiveLock);
         options.vt = vt.value_or(opened.queue->vt);
+        options.grouped = grouped.value_or(opened.queue->fifo);
     }
     PG_RETURN_NULL();
 }
@@ -352,6 +379,7 @@ PGQUEUE_FUNCTION(pgqueue_pop) {
     options.qty = args.Quantity(1);
     options.vt = 30;  // held only until this statement's delete
     const OpenedQueue opened = OpenFor(args, ACL_SELECT | ACL_UPDATE | ACL_DELETE, RowExclusiveLock);
+    options.grouped = opened.queue->fifo;
     MessageSink messages(fcinfo);
     Acker acker(opened, nullptr);
     PopSink sink(&messages, &acker);
@@ -367,6 +395,7 @@ PGQUEUE_FUNCTION(pgqueue_peek) {
     options.qty = args.Quantity(1);
     options.lease = false;
     const OpenedQueue opened = OpenFor(args, ACL_SELECT, AccessShareLock);
+    options.grouped = opened.queue->fifo;
     MessageSink sink(fcinfo);
     Read(opened, options, &sink);
     Close(opened, AccessShareLock);
@@ -420,11 +449,11 @@ PGQUEUE_FUNCTION(pgqueue_set_vt_batch) {
 PGQUEUE_FUNCTION(pgqueue_nack) {
     const Args args(fcinfo);
     PreventWrite("queue.nack()");
-    args.NotYet(4, "error");
     const MessageId id = MessageIdOf(args, 1, 2);
-    const TimestampTz vt = GetCurrentTimestamp() + static_cast<int64>(args.Seconds(3, "delay", 0) * USECS_PER_SEC);
+    const auto delay = args.Seconds(3, "delay");
+    const text* error = args.IsNull(4) ? nullptr : DatumGetTextPP(args.Raw(4));
     const OpenedQueue opened = OpenFor(args, ACL_UPDATE, RowExclusiveLock);
-    const bool done = SetVt(opened, id, vt, true, nullptr);
+    const bool done = Nack(opened, id, delay, error);
     Close(opened);
     PG_RETURN_BOOL(done);
 }
@@ -449,9 +478,12 @@ PGQUEUE_FUNCTION(pgqueue_wait) {
         const OpenedQueue opened = Open(name, ACL_SELECT | ACL_UPDATE, AccessShareLock);
         waiter.Enter(MapOf(opened));
         const bool paused = opened.queue->paused;
-        const bool found = !paused && Read(opened, options, nullptr).count > 0;
+        options.grouped = opened.queue->fifo;
+        const ReadResult result = paused ? ReadResult{} : Read(opened, options, nullptr);
         Close(opened, AccessShareLock);
-        if (found) break;
+        if (result.count > 0) break;
+        // They would be due, and passed by, for ever.
+        if (result.exhausted && !XactReadOnly) MoveExhausted(name);
         SPI_commit();
         if (!waiter.Sleep(paused)) break;
         CHECK_FOR_INTERRUPTS();
@@ -465,13 +497,21 @@ PGQUEUE_FUNCTION(pgqueue_alter) {
     const Args args(fcinfo);
     const char* name = args.Text(0, "queue_name");
     PreventWrite("queue.alter()");
-    args.NotYet(3, "fifo");
-    args.NotYet(4, "max_attempts");
-    args.NotYet(5, "dead_letter");
-    args.NotYet(6, "backoff");
-    args.NotYet(7, "backoff_max");
-    args.NotYet(8, "message_ttl");
-    args.NotYet(9, "archive_retention");
-    args.NotYet(10, "reset");
-    PG_RETURN_BOOL(Alter(name, args.Seconds(1, "vt"), args.Seconds(2, "delay")));
+    SettingsChange change;
+    change.vt = args.Seconds(1, "vt");
+    change.delay = args.Seconds(2, "delay");
+    if (!args.IsNull(3)) change.fifo = DatumGetBool(args.Raw(3));
+    change.max_attempts = MaxAttempts(args, 4);
+    change.dead_letter = QueueName(args, 5);
+    change.backoff = args.Seconds(6, "backoff");
+    change.backoff_max = args.Seconds(7, "backoff_max");
+    change.message_ttl = Ttl(args, 8, "message_ttl");
+    change.archive_retention = args.Seconds(9, "archive_retention");
+    if (!args.IsNull(10)) {
+        Datum* names = nullptr;
+        int count = 0;
+        args.Array(10, "reset", TEXTOID, &names, nullptr, &count);
+        for (int i = 0; i < count; i++) change.reset.push_back(TextDatumGetCString(names[i]));
+    }
+    PG_RETURN_BOOL(Alter(name, change));
 }

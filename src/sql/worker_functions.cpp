@@ -46,7 +46,7 @@ PGQUEUE_FUNCTION(pgqueue_worker_reports) {
 }
 
 PGQUEUE_FUNCTION(pgqueue_wake) {
-    pg::WakeWorkerAtCommit(pg::kJobsChanged | pg::kRunsChanged | pg::kLookAround);
+    pg::WakeWorkerAtCommit(pg::kEverything & ~pg::kStartAgain);
     pg::TellLauncherAtCommit(MyDatabaseId);
     PG_RETURN_VOID();
 }

@@ -6,9 +6,13 @@
 #include "pgqueue/pg/compat.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 #include "pgqueue/pg/worker_table.hpp"
+#include "pgqueue/queue/watcher.hpp"
 #include "pgqueue/settings.hpp"
 #include "pgqueue/version.hpp"
+#include "pgqueue/worker/dedup_task.hpp"
 #include "pgqueue/worker/purge_task.hpp"
+#include "pgqueue/worker/queue_task.hpp"
+#include "pgqueue/worker/segment_task.hpp"
 
 namespace pgqueue::worker {
 namespace {
@@ -20,6 +24,7 @@ int my_slot = -1;
 pg::Verdict verdict = pg::Verdict::kFailed;
 
 void OnExit(int, Datum) {
+    queue::EndHandlers(true);
     if (verdict == pg::Verdict::kFailed && ShutdownRequestPending) verdict = pg::Verdict::kStopped;
     pg::LeaveSlot(my_slot, verdict);
 }
@@ -53,6 +58,12 @@ void UseOwnSettings() {
             (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
+void ForgetAll() {
+    cron::AfterError();
+    queue::ForgetWatched();
+    ForgetSegments();
+}
+
 // Something that is done again and again. A failure costs it a pause, ever longer.
 struct Task {
     const char* state;  // as it is shown while it runs
@@ -72,8 +83,12 @@ private:
     void RunTasks(uint32 attention);
 
     Task cron_ = {"jobs", 0, 0};
+    Task news_ = {"messages", 0, 0};
     Task purge_ = {"purge", 0, 0};
+    Task queues_ = {"queues", 0, 0};
+    Task segments_ = {"segments", 0, 0};
     Task trim_ = {"history", 0, 0};
+    Task dedup_ = {"deduplication keys", 0, 0};
     bool look_around_ = true;
     bool told_ = false;   // that it isn't ready
     bool ready_ = false;  // the extension is there, and of this library's version
@@ -121,7 +136,7 @@ void Worker::Perform(Task* task, Do work) {
     PG_CATCH();
     {
         NoteError(task);
-        cron::AfterError();
+        ForgetAll();
         look_around_ = true;  // the extension may be what's missing
     }
     PG_END_TRY();
@@ -143,7 +158,8 @@ bool Worker::LookAround() {
     });
     if (look.failures > 0) return true;  // again at the next wake
     ready_ = found == Extension::kReady;
-    if (std::exchange(extension_, extension) != extension) cron::AfterError();  // its runs are not those of another one
+    if (!ready_) queue::EndHandlers(false);
+    if (std::exchange(extension_, extension) != extension) ForgetAll();  // nothing of it is another one's
     const bool told = std::exchange(told_, found == Extension::kOther);
     if (found == Extension::kOther) {
         SetState("version mismatch", false);
@@ -161,7 +177,14 @@ void Worker::RunTasks(uint32 attention) {
     const bool runs = (attention & pg::kRunsChanged) != 0;
     const TimestampTz now = GetCurrentTimestamp();
     // A task that failed waits for its pause, whoever calls.
-    if (cron_.at <= now || (cron_.failures == 0 && attention != 0))
+    // What concerns messages comes often, and first: somebody waits for it.
+    if (news_.at <= now || news_.failures == 0)
+        Perform(&news_, [&] {
+            const queue::WatchResult result = queue::WatchQueues(attention);
+            worked_ |= result.worked;
+            return result.next_at;
+        });
+    if (cron_.at <= now || (cron_.failures == 0 && (attention & ~(pg::kOfQueues | pg::kSegmentFull)) != 0))
         Perform(&cron_, [&] {
             const cron::RoundResult round = cron::Round(jobs, runs);
             runs_ += round.started;
@@ -179,6 +202,19 @@ void Worker::RunTasks(uint32 attention) {
             worked_ |= result.purged > 0;
             return result.next_at;
         });
+    if (queues_.at <= now)
+        Perform(&queues_, [&] {
+            const TidyResult result = TidyQueues();
+            worked_ |= result.removed > 0;
+            return result.next_at;
+        });
+    if (segments_.at <= now || (segments_.failures == 0 && (attention & pg::kSegmentFull) != 0))
+        Perform(&segments_, [&] {
+            const SegmentRound round = TendAllSegments();
+            worked_ |= round.worked;
+            return round.next_at;
+        });
+    if (dedup_.at <= now) Perform(&dedup_, [] { return SweepKeys(); });
     if (trim_.at <= now && (runs_ > 0 || trim_.at + kTrimIdle <= now))
         Perform(&trim_, [&] {
             worked_ = true;
@@ -198,12 +234,15 @@ void Worker::Run() {
             ConfigReloadPending = false;
             ProcessConfigFile(PGC_SIGHUP);
             attention |= pg::kJobsChanged;  // the time zone may be another
-            purge_.at = 0;
+            purge_.at = queues_.at = dedup_.at = segments_.at = 0;
         }
         if ((attention & pg::kStartAgain) != 0) break;
         if ((attention & pg::kLookAround) != 0) look_around_ = true;
         const TimestampTz before = GetCurrentTimestamp();
-        if (before < seen_) cron_.at = purge_.at = trim_.at = 0;  // the clock was set back
+        if (before < seen_) {  // the clock was set back
+            cron_.at = purge_.at = queues_.at = trim_.at = dedup_.at = news_.at = segments_.at = 0;
+            queue::ForgetWatched();
+        }
         seen_ = before;
         worked_ = false;
         if (look_around_ && !LookAround()) return;
@@ -214,7 +253,7 @@ void Worker::Run() {
         const TimestampTz now = GetCurrentTimestamp();
         TimestampTz next = now + kIdle;
         if (ready_) {
-            next = std::min({next, cron_.at, purge_.at});
+            next = std::min({next, cron_.at, purge_.at, queues_.at, dedup_.at, news_.at, segments_.at});
             if (runs_ > 0) next = std::min(next, trim_.at);
             SetState("idle", false);
         }

@@ -4,6 +4,7 @@
 #include "pgqueue/pg/memory.hpp"
 #include "pgqueue/pg/worker_process.hpp"
 #include "pgqueue/pg/worker_table.hpp"
+#include "pgqueue/queue/handler_slots.hpp"
 #include "pgqueue/settings.hpp"
 
 // How it works. Whether a database has the extension can be known only inside of it, so a worker is started in each
@@ -108,14 +109,20 @@ void Launcher::DisownRuns() {
         const cron::RunView run = cron::ViewRun(i);
         if (run.state != cron::RunState::kFree && Find(run.home) == nullptr) cron::DisownRuns(run.home);
     }
+    for (int i = 0; i < queue::Entries(); i++) {
+        const Oid database = queue::DatabaseOf(i);
+        if (OidIsValid(database) && Find(database) == nullptr) queue::DisownHandlers(database);
+    }
 }
 
 void Launcher::ReadInbox(TimestampTz now) {
     Oid told[pg::kInbox];
     int count = 0;
     const pg::Inbox inbox = pg::TakeInbox(told, &count);
-    // Workers that went before this was told come first: what they saw counts less. One that goes now is told by the
-    // session itself.
+    // What workers saw that went before this was told counts no more, though their processes may not be over yet. One
+    // that goes now is told by the session itself.
+    if (inbox.look_at_all) pg::VoidVerdicts(InvalidOid);
+    for (int i = 0; i < count; i++) pg::VoidVerdicts(told[i]);
     CollectExited(now);
     if (inbox.look_at_all || inbox.unblocked || count > 0) scan_at_ = 0;
     for (Database& database : databases_) {

@@ -5,6 +5,8 @@
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/run_as.hpp"
 #include "pgqueue/settings.hpp"
+#include "pgqueue/worker/guarded.hpp"
+#include "pgqueue/worker/task_transaction.hpp"
 
 namespace pgqueue::worker {
 namespace {
@@ -39,17 +41,12 @@ int64 PurgeStore(const char* store, int* pages) {
     return purged;
 }
 
-// Whether the extension is there.
-bool Begin() {
-    StartTransactionCommand();
-    const bool held = pg::HoldExtensionForTask();
-    PushActiveSnapshot(GetTransactionSnapshot());
-    return held;
-}
-
-void End() {
-    PopActiveSnapshot();
-    CommitTransactionCommand();
+// One that can't be opened, or read, keeps none of the others from their turn.
+int64 PurgeGuarded(const char* store, int* pages) {
+    static Troubles troubles("store");
+    int64 purged = 0;
+    if (!Guarded(&troubles, store, [&] { purged = PurgeStore(store, pages); })) return 0;
+    return purged;
 }
 
 // The names of this round's stores, in memory of their own, since each store has a transaction of its own. Made once
@@ -75,21 +72,21 @@ PurgeResult PurgeSome() {
     if (settings::purge_interval == 0) return {0, begin + 60 * USECS_PER_SEC};
     int pages = settings::purge_pages;
     int64 purged = 0;
-    bool held = Begin();
+    bool held = BeginTaskTransaction();
     const pg::TopVector<NameData>& stores = *ReadStores(held);
     std::size_t first = 0;
     while (first < stores.size() && strcmp(NameStr(stores[first]), stopped_at) != 0) first++;
     first++;
     for (std::size_t i = 0; i < stores.size() && held && pages > 0; i++) {
         strlcpy(stopped_at, NameStr(stores[(first + i) % stores.size()]), sizeof(stopped_at));
-        const int64 removed = PurgeStore(stopped_at, &pages);
+        const int64 removed = PurgeGuarded(stopped_at, &pages);
         purged += removed;
-        // Committed before the next one, which its owner may have made one that can't be opened.
+        // Committed before the next one: no lock is kept for the whole round.
         if (removed == 0) continue;
-        End();
-        held = Begin();
+        EndTaskTransaction();
+        held = BeginTaskTransaction();
     }
-    End();
+    EndTaskTransaction();
     const TimestampTz end = GetCurrentTimestamp();
     if (pages <= 0) return {purged, end + (end - begin)};
     stopped_at[0] = '\0';

@@ -93,7 +93,14 @@ void TellAfter(Node* statement) {
         case T_CreatedbStmt:
             pg::TellLauncherAtCommit(get_database_oid(reinterpret_cast<CreatedbStmt*>(statement)->dbname, true));
             break;
+        case T_CreateFunctionStmt:
+        case T_RenameStmt:
+        case T_AlterObjectSchemaStmt:
+        case T_DropRoleStmt:
+            pg::WakeWorkerAtCommit(pg::kFunctionsChanged);
+            break;
         case T_DropStmt:
+            pg::WakeWorkerAtCommit(pg::kFunctionsChanged);
             if (reinterpret_cast<DropStmt*>(statement)->removeType == OBJECT_EXTENSION)
                 pg::WakeWorkerAtCommit(pg::kLookAround);
             break;
@@ -101,7 +108,7 @@ void TellAfter(Node* statement) {
             pg::WakeWorkerAtCommit(pg::kLookAround);
             break;
         case T_AlterExtensionStmt:
-            pg::WakeWorkerAtCommit(pg::kLookAround | pg::kJobsChanged | pg::kRunsChanged);
+            pg::WakeWorkerAtCommit(pg::kLookAround | pg::kJobsChanged | pg::kRunsChanged | pg::kHandlersChanged);
             break;
         case T_AlterDatabaseSetStmt:
             pg::StartAgainAtCommit(get_database_oid(reinterpret_cast<AlterDatabaseSetStmt*>(statement)->dbname, true));
@@ -118,7 +125,7 @@ void TellAfter(Node* statement) {
         case T_TransactionStmt:
             // Callbacks don't say what a prepared transaction had changed.
             if (reinterpret_cast<TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED) {
-                pg::WakeWorker(MyDatabaseId, pg::kJobsChanged | pg::kRunsChanged | pg::kLookAround);
+                pg::WakeWorker(MyDatabaseId, pg::kEverything & ~pg::kStartAgain);
                 pg::TellLauncher(MyDatabaseId);
             }
             break;

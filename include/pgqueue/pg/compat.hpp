@@ -29,6 +29,9 @@ inline bool OwnsDatabase(Oid database, Oid role) { return object_ownercheck(Data
 inline bool MayConnect(Oid database, Oid role) {
     return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
 }
+inline bool MayExecute(Oid function, Oid role) {
+    return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+}
 #else
 inline bool MayCreateIn(Oid database, Oid role) {
     return pg_database_aclcheck(database, role, ACL_CREATE) == ACLCHECK_OK;
@@ -38,7 +41,17 @@ inline bool OwnsDatabase(Oid database, Oid role) { return pg_database_ownercheck
 inline bool MayConnect(Oid database, Oid role) {
     return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
 }
+inline bool MayExecute(Oid function, Oid role) { return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK; }
 #endif
+
+// 16 lets a parser of input leave its errors to the caller.
+inline List* QualifiedName(const char* text) {
+#if PG_VERSION_NUM >= 160000
+    return stringToQualifiedNameList(text, nullptr);
+#else
+    return stringToQualifiedNameList(text);
+#endif
+}
 
 // 16 made SET ROLE an option of a membership.
 inline bool MaySetRole(Oid member, Oid role) {

@@ -17,7 +17,13 @@ enum Attention : uint32 {
     kLookAround = 4,   // the extension may be gone or changed
     kStartAgain = 8,   // settings that are read when a session begins
     kRunEnded = 16,
-    kEverything = 31,
+    kQueueNews = 32,         // a watched queue may have something, or a handler's process has ended
+    kMapsChanged = 64,       // a queue has a new page map, which is not watched yet
+    kHandlersChanged = 128,  // who watches which queue, and how
+    kFunctionsChanged = 256,
+    kOfQueues = 480,     // the four before
+    kSegmentFull = 512,  // a queue wants a new segment
+    kEverything = 1023,
 };
 
 enum class WorkerState : int { kFree, kStarting, kRunning, kExited };
@@ -95,6 +101,8 @@ SlotView ViewSlot(int slot);
 // Gives a free slot to the database: its number, or -1 where none is free or the database is blocked.
 int GiveSlot(Oid database, uint32* generation);
 void FreeSlot(int slot);
+// Of workers of the database (InvalidOid: of all) that have gone by now: what they saw is no longer true.
+void VoidVerdicts(Oid database);
 void StopWorker(int slot);
 
 // For the worker. False: the slot is no longer meant for it.

@@ -24,20 +24,41 @@ public:
     void Run(const MessageId* ids, int count, bool* done);
     // A row that was leased by this command: pop.
     bool DeleteRead(HeapTuple read);
+    // A row at a place of the opened segment that this transaction has locked.
+    bool DeleteLocked(int64 msg_id, const ItemPointerData& tid);
 
 private:
     bool Ack(const MessageId& id);
-    void Archive(HeapTuple tuple);
+    // `locked`: the place that this transaction has locked for itself, if any.
+    bool AckIn(const OpenedQueue& segment, const MessageId& id, ItemPointerData locked = {});
+    void Archive(Relation segment, HeapTuple tuple);
 
     const OpenedQueue& opened_;
-    Relation rel_;
     Relation archive_;
     std::optional<TableWriter> writer_;
 };
+
+// The queue's archive, open for writing; raises undefined_table, wrong_object_type.
+Relation OpenArchive(const OpenedQueue& opened);
+// The row as it is archived now. `headers`: instead of the row's; null: those.
+HeapTuple ArchivedRow(Relation segment, Relation archive, HeapTuple row, const Jsonb* headers = nullptr);
+
+// Gives a lease up after a failed attempt: the message is due again after `delay` seconds; nothing: after the queue's
+// backoff. At once and not undone by rollback. `error` (null: none) is kept for queue.errors, unless this transaction
+// rolls back. After the last attempt the message becomes a dead letter instead. False as above.
+bool Nack(const OpenedQueue& opened, const MessageId& id, std::optional<double> delay, const text* error);
 
 // Sets vt in place, at once, not undone by rollback. `settle`: the lease is given up (nack), so a rollback of the
 // transaction that took it must not touch it any more; otherwise it stays the holder's. Hands the changed row to the
 // sink. False as above.
 bool SetVt(const OpenedQueue& opened, const MessageId& id, TimestampTz vt, bool settle, RowSink* sink);
+
+// Gives a lease back of which nothing has come: the message is due at once, and the attempt doesn't count. At once and
+// not undone by rollback. False as above.
+bool PutBack(const OpenedQueue& opened, const MessageId& id);
+
+// Whether the message is in the queue, by the newest state: not where its deletion is committed, or our own.
+bool MessageIsThere(const OpenedQueue& opened, int64 msg_id);
+bool MessageIsIn(const OpenedQueue& segment, int64 msg_id);
 
 }  // namespace pgqueue::queue

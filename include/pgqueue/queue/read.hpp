@@ -20,19 +20,21 @@ struct ReadOptions {
     int64 qty = 1;
     bool lease = true;              // false: look only (peek, and the probe of a waiting reader)
     const Jsonb* filter = nullptr;  // messages that contain this one
+    bool grouped = false;           // in order within each group; see page/groups.hpp
+    bool exhausted_only = false;    // hand out nothing: see below
 };
 
 // Hands up to qty deliverable messages to the sink and returns how many. `more`: it stopped at qty, so there may be
 // more. A lease belongs to the running transaction until it commits. The queue is open with a RowExclusiveLock
 // (AccessShareLock without leasing).
+//
+// Messages that have had all their attempts are not handed out: with leasing they become dead letters, as part of the
+// transaction; without it they are passed by, and `exhausted` says that there are some.
 struct ReadResult {
     int64 count = 0;
     bool more = false;
+    bool exhausted = false;
 };
 ReadResult Read(const OpenedQueue& opened, const ReadOptions& options, RowSink* sink);
-
-// Where this backend last saw a message; only a guess, checked by whoever uses it.
-void RememberPlace(Oid segment, int64 msg_id, const ItemPointerData& tid);
-std::optional<ItemPointerData> RememberedPlace(Oid segment, int64 msg_id);
 
 }  // namespace pgqueue::queue

@@ -39,9 +39,11 @@ enum Attribute : AttrNumber {
     kMessage,
     kHeaders,
     kGroupKey,
+    kDedupKey,
+    kExpiresAt,   // timestamptz; NULL: never
     kArchivedAt,  // archives only
 };
-inline constexpr int kQueueColumns = kGroupKey;
+inline constexpr int kQueueColumns = kExpiresAt;
 inline constexpr int kArchiveColumns = kArchivedAt;
 
 inline RowHead* HeadOf(HeapTupleHeader tuple) {
@@ -51,6 +53,14 @@ inline RowHead* HeadOf(HeapTupleHeader tuple) {
 // A message that was sent without a delay is due whatever the clock does.
 inline bool IsDue(const RowHead* head, TimestampTz now) {
     return head->vt <= now || (head->receipt == 0 && head->vt == head->enqueued_at);
+}
+
+// When the message expires; DT_NOEND: never. Rows end before NULLs at their end, so most need no look.
+inline TimestampTz ExpiryOf(HeapTuple tuple, TupleDesc desc) {
+    if (likely(HeapTupleHeaderGetNatts(tuple->t_data) <= kDedupKey)) return DT_NOEND;
+    bool null = false;
+    const Datum value = heap_getattr(tuple, kExpiresAt, desc, &null);
+    return null ? DT_NOEND : DatumGetTimestampTz(value);
 }
 
 }  // namespace pgqueue::queue

@@ -19,11 +19,17 @@ RowState StateOf(Relation rel, Buffer buffer, OffsetNumber off, HeapTuple tuple)
 // older than a definition may end before them, or hold NULLs. StateOf raises data_corrupted for those that aren't over.
 bool HasHead(const HeapTupleData* tuple);
 
-// When the row's lease ends: its vt, or earlier where a rollback gave the lease back.
+// When the row's lease ends: its vt, or when a rollback has said: at once, or after the queue's backoff, which may be
+// later than vt.
 TimestampTz EffectiveVt(const page::SegmentRef& map, const RowHead* head, const ItemPointerData& tid, TimestampTz now);
 
+// Whether that may be another instant than vt, for a row whose vt has come.
+inline bool MayBePaused(const page::SegmentRef& map, const RowHead* head, TimestampTz now) {
+    return head->receipt != 0 && page::ReleasedUntil(map) > now;
+}
+
 inline page::LeaseKey LeaseOf(const page::SegmentRef& map, const RowHead* head, const ItemPointerData& tid) {
-    return {map.key, tid, head->receipt, head->vt};
+    return {map.key, map.part, tid, head->receipt, head->vt};
 }
 
 }  // namespace pgqueue::queue

@@ -24,8 +24,8 @@ public:
     // Sleeps until there may be something, the deadline has come or a signal arrived. False: the deadline has passed.
     // No lock on the segment is held. Raises FATAL if the client has gone meanwhile: the next message is for somebody
     // who is there.
-    // `paused`: only a resume can change anything.
-    bool Sleep(bool paused);
+    // `paused`: only a resume can change anything. `by_latch`: whatever sets the process' latch ends the sleep too.
+    bool Sleep(bool paused, bool by_latch = false);
     // Leaves the list. One other sleeper is woken: we may have kept the timer, or left messages that it can have.
     void Leave();
 

@@ -1,0 +1,63 @@
+// The SQL-callable surface of topics.
+#include "pgqueue/pg/function.hpp"
+#include "pgqueue/queue/topics.hpp"
+#include "pgqueue/sql/args.hpp"
+#include "pgqueue/sql/headers.hpp"
+#include "pgqueue/sql/result_set.hpp"
+
+using namespace pgqueue;
+using namespace pgqueue::queue;
+using namespace pgqueue::sql;
+
+PGQUEUE_FUNCTION(pgqueue_bind) {
+    const Args args(fcinfo);
+    const char* pattern = args.Text(0, "pattern");
+    const char* queue = args.Text(1, "queue_name");
+    PreventWrite("queue.bind()");
+    PG_RETURN_BOOL(Bind(pattern, queue));
+}
+
+PGQUEUE_FUNCTION(pgqueue_unbind) {
+    const Args args(fcinfo);
+    const char* pattern = args.Text(0, "pattern");
+    const char* queue = args.Text(1, "queue_name");
+    PreventWrite("queue.unbind()");
+    PG_RETURN_BOOL(Unbind(pattern, queue));
+}
+
+PGQUEUE_FUNCTION(pgqueue_publish) {
+    const Args args(fcinfo);
+    const char* topic = args.Text(0, "topic");
+    PreventWrite("queue.publish()");
+    OutgoingMessage message{args.Raw(1), args.IsNull(1), args.Raw(2), args.IsNull(2)};
+    CheckHeaders(message.headers, message.headers_null);
+    PG_RETURN_INT64(static_cast<int64>(Publish(topic, &message, 1, args.Seconds(3, "delay")).size()));
+}
+
+PGQUEUE_FUNCTION(pgqueue_publish_batch) {
+    const Args args(fcinfo);
+    const char* topic = args.Text(0, "topic");
+    PreventWrite("queue.publish_batch()");
+    const auto delay = args.Seconds(3, "delay");
+    Datum* messages = nullptr;
+    bool* message_nulls = nullptr;
+    int count = 0;
+    args.Array(1, "messages", JSONBOID, &messages, &message_nulls, &count);
+    Datum* headers = nullptr;
+    bool* header_nulls = nullptr;
+    HeadersArray(args, 2, count, &headers, &header_nulls);
+    pg::Vector<OutgoingMessage> outgoing(count);
+    for (int i = 0; i < count; i++)
+        outgoing[i] = {messages[i], message_nulls[i], headers != nullptr ? headers[i] : 0,
+                       headers == nullptr || header_nulls[i]};
+    ResultSet result(fcinfo, 2);
+    for (const Copies& copies : Publish(topic, outgoing.data(), count, delay)) {
+        Datum values[2] = {CStringGetTextDatum(copies.queue), 0};
+        bool nulls[2] = {};
+        for (int i = 0; i < count; i++) {
+            values[1] = Int64GetDatum(copies.first_id + i);
+            result.Add(values, nulls);
+        }
+    }
+    PG_RETURN_NULL();
+}
