@@ -140,6 +140,8 @@ stop_server() { # DATA-DIRECTORY [MODE]
 # One part of the tests: a script that calls `part NAME` first and `tally` last.
 #   out    build/test/NAME, where its output stays
 #   work   its scratch directory, of the server's user, removed at the end
+#   small_disk   what the part has mounted, to be unmounted at the end
+small_disk=
 part() { # NAME
     part=$1
     out=$root/build/test/$part
@@ -154,6 +156,7 @@ end_part() {
     while read -r pid_file; do
         stop_server "$(dirname "$pid_file")" immediate
     done < <(find "$work" -name postmaster.pid 2>/dev/null)
+    [ -z "$small_disk" ] || umount "$small_disk" 2>/dev/null || umount -l "$small_disk" || true
     for log in "$work"/out "$work"/server/*.log; do
         [ ! -e "$log" ] || cp -R "$log" "$out/"
     done

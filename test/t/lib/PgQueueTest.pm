@@ -19,12 +19,14 @@ our @EXPORT = qw(queue_node configure create_extension sql fails_with drain sess
 #   init       initdb's options          conf       lines of postgresql.conf
 #   preload    0: without the library    start      0: not started, no extension
 #   streaming  as init's allows_streaming
+#   archiving  as init's has_archiving
 sub queue_node {
     my ($name, %options) = @_;
     my $node = PostgreSQL::Test::Cluster->new($name);
     $node->init(
         extra => [ '--encoding=UTF8', '--locale=C', @{ $options{init} // [] } ],
-        allows_streaming => $options{streaming} // 0);
+        allows_streaming => $options{streaming} // 0,
+        has_archiving => $options{archiving} // 0);
     configure($node, "shared_buffers = 32MB\nmax_connections = 40\nautovacuum = off");
     # Expired entries stay until a test purges them, or turns this on.
     configure($node, "shared_preload_libraries = 'pgqueue'\npgqueue.purge_interval = 0") if $options{preload} // 1;
