@@ -26,6 +26,13 @@ int Chaos::AnyPid() {
     return shared_.pids[static_cast<std::size_t>(rng_.Between(0, last))];
 }
 
+// Of a process that works on messages for us, or now and then of the worker that starts them; 0: there is none.
+int Chaos::HandlerPid() {
+    const auto rows = Db().Query("SELECT pid FROM pg_stat_activity WHERE backend_type = $1 ORDER BY random() LIMIT 1",
+                                 {rng_.Chance(0.9) ? "pgqueue handler" : "pgqueue worker"});
+    return rows.Rows() == 0 ? 0 : static_cast<int>(rows.Int(0, 0));
+}
+
 void Chaos::Run() {
     Nanos next_crash = Now() + support::FromSeconds(rng_.Uniform(3, 7));
     while (!shared_.stop) {
@@ -35,11 +42,12 @@ void Chaos::Run() {
             next_crash = Now() + support::FromSeconds(rng_.Uniform(2, 9));
             continue;
         }
-        const int pid = AnyPid();
-        if (pid == 0) continue;
         try {
+            const bool handler = rng_.Chance(0.3);
+            const int pid = handler ? HandlerPid() : AnyPid();
+            if (pid == 0) continue;
             if (rng_.Chance(0.6))
-                Terminate(pid);
+                Terminate(pid, handler);
             else
                 Cancel(pid);
         } catch (const ConnectionLost&) {
@@ -48,12 +56,12 @@ void Chaos::Run() {
     }
 }
 
-void Chaos::Terminate(int pid) {
+void Chaos::Terminate(int pid, bool handler) {
     Conn& conn = Db();
     journal_.kills.push_back({pid, Now()});
     const auto rows = conn.Query("SELECT pg_terminate_backend($1)", {std::to_string(pid)});
     if (rows.Bool(0, 0))
-        ++tally_.events["backends terminated"];
+        ++tally_.events[handler ? "processes of handlers terminated" : "backends terminated"];
     else
         journal_.kills.pop_back();
 }
@@ -65,7 +73,7 @@ void Chaos::Cancel(int pid) {
 
 // SIGKILL for a backend makes the server throw out everybody and recover. True when that has begun.
 bool Chaos::KillOne() {
-    const int pid = AnyPid();
+    const int pid = rng_.Chance(0.3) ? HandlerPid() : AnyPid();
     if (pid == 0 || !server_->KillBackend(pid)) return false;
     // Our own connection breaks when the server has noticed. A backend that had just ended kills nobody.
     const Nanos deadline = Now() + 10 * support::kSecond;

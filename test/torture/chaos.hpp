@@ -21,7 +21,8 @@ public:
 private:
     support::Conn& Db();
     int AnyPid();
-    void Terminate(int pid);
+    int HandlerPid();
+    void Terminate(int pid, bool handler);
     void Cancel(int pid);
     void CrashServer();
     bool KillOne();

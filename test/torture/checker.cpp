@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "effect_check.hpp"
+#include "group_check.hpp"
+#include "key_check.hpp"
 #include "kv_check.hpp"
+#include "life_check.hpp"
 #include "message_check.hpp"
 
 namespace torture {
@@ -32,8 +36,15 @@ const char* Name(Fault fault) {
         "acted on a removed message",
         "stuck in the table",
         "archive wrong",
+        "dead letter wrong",
+        "redriven message wrong",
+        "effects of a handler not once",
+        "two messages for one key",
+        "send swallowed by one that was rolled back",
         "transaction torn",
         "times of a row wrong",
+        "group out of order",
+        "group out in two places",
         "connection lost without a reason",
         "trouble",
         "counter lost increments",
@@ -72,6 +83,17 @@ void Coverage::Add(const Coverage& other) {
     acks_rolled_back += other.acks_rolled_back;
     vanished_unlogged += other.vanished_unlogged;
     unknown_txs += other.unknown_txs;
+    dead += other.dead;
+    moved_on += other.moved_on;
+    backoffs += other.backoffs;
+    handled += other.handled;
+    tried += other.tried;
+    calls_ordered += other.calls_ordered;
+    keys += other.keys;
+    repeats += other.repeats;
+    keys_freed += other.keys_freed;
+    group_ordered += other.group_ordered;
+    group_leases += other.group_leases;
     increments += other.increments;
     increments_undone += other.increments_undone;
     increments_unknown += other.increments_unknown;
@@ -93,24 +115,33 @@ namespace {
 // A send whose answer was lost learns its id from the first who saw the message.
 void LearnIds(Journal& journal, Context& context) {
     std::uint64_t top = journal.first_uid;
-    for (const Send& send : journal.sends) top = std::max(top, send.uid + 1);
+    for (const Send& send : journal.sends)
+        if (!send.redriven) top = std::max(top, send.uid + 1);
     context.send_of.assign(top - journal.first_uid, nullptr);
     std::vector<Send*> send_of(top - journal.first_uid, nullptr);
-    for (Send& send : journal.sends) send_of[send.uid - journal.first_uid] = &send;
-    const auto learn = [&](std::uint64_t uid, std::int64_t msg_id) {
+    for (Send& send : journal.sends) {
+        if (send.redriven)
+            context.lives[send.uid].push_back(&send);
+        else
+            send_of[send.uid - journal.first_uid] = &send;
+    }
+    for (auto& [uid, lives] : context.lives)
+        std::sort(lives.begin(), lives.end(), [](auto* a, auto* b) { return a->req < b->req; });
+    for (std::size_t i = 0; i < send_of.size(); ++i) context.send_of[i] = send_of[i];
+    const auto learn = [&](std::uint64_t uid, std::uint16_t queue, std::int64_t msg_id) {
         if (uid < journal.first_uid || uid >= top) return;
         Send* send = send_of[uid - journal.first_uid];
-        if (send != nullptr && send->msg_id == 0) send->msg_id = msg_id;
+        if (send != nullptr && send->msg_id == 0 && context.SendOf(uid, queue, msg_id) == send) send->msg_id = msg_id;
     };
-    for (const Take& take : journal.takes) learn(take.uid, take.msg_id);
-    for (const ArchiveRow& row : journal.archived) learn(row.uid, row.msg_id);
-    for (std::size_t i = 0; i < send_of.size(); ++i) context.send_of[i] = send_of[i];
+    for (const Take& take : journal.takes) learn(take.uid, take.queue, take.msg_id);
+    for (const ArchiveRow& row : journal.archived) learn(row.uid, row.queue, row.msg_id);
+    for (const DeadRow& row : journal.dead) learn(row.uid, row.queue, row.msg_id);
 }
 
 void CheckDuplicates(const Journal& journal, const Context& context, std::vector<Violation>& violations) {
     std::vector<bool> reported(context.send_of.size());
     for (const Take& take : journal.takes) {
-        const Send* send = context.SendOf(take.uid);
+        const Send* send = context.SendOf(take.uid, take.queue, take.msg_id);
         if (send == nullptr || send->msg_id == take.msg_id || reported[take.uid - journal.first_uid]) continue;
         reported[take.uid - journal.first_uid] = true;
         violations.push_back({Fault::kDuplicated, journal.queues[take.queue].name + ": number " +
@@ -128,7 +159,7 @@ void CheckIds(const Journal& journal, const Fates& fates, History& history, Verd
             ++verdict.coverage.sends_rolled_back;
         else if (fate.outcome == Outcome::kUnknown)
             ++verdict.coverage.sends_unknown;
-        if (fate.outcome != Outcome::kCommitted || send.msg_id == 0) continue;
+        if (fate.outcome != Outcome::kCommitted || send.msg_id == 0 || send.repeat) continue;
         ++verdict.coverage.sends_committed;
         if (send.msg_id < 1) {
             verdict.violations.push_back(
@@ -148,7 +179,7 @@ void CheckIds(const Journal& journal, const Fates& fates, History& history, Verd
 void CheckReceipts(const Journal& journal, History& history, std::vector<Violation>& violations) {
     std::vector<std::int64_t> receipts;
     for (const Take& take : journal.takes)
-        if (take.kind == TakeKind::kRead) receipts.push_back(take.receipt);
+        if (IsLease(take.kind)) receipts.push_back(take.receipt);
     std::sort(receipts.begin(), receipts.end());
     std::vector<std::int64_t> all;
     all.reserve(history.receipts.size() + receipts.size());
@@ -158,7 +189,7 @@ void CheckReceipts(const Journal& journal, History& history, std::vector<Violati
          at = std::adjacent_find(at + 1, all.end())) {
         std::string text = "receipt " + std::to_string(*at) + " was given";
         for (const Take& take : journal.takes)
-            if (take.kind == TakeKind::kRead && take.receipt == *at)
+            if (IsLease(take.kind) && take.receipt == *at)
                 text += " for " + journal.queues[take.queue].name + " " + std::to_string(take.msg_id) + ",";
         violations.push_back({Fault::kReceiptRepeated, text + " and perhaps in an earlier round"});
         if (violations.size() > 1000) break;
@@ -169,7 +200,7 @@ void CheckReceipts(const Journal& journal, History& history, std::vector<Violati
 
 // Groups the journal by message and checks each.
 void CheckMessages(const Journal& journal, Context& context) {
-    enum class Kind : std::uint8_t { kSend, kTake, kAct, kArchived, kLeftover };
+    enum class Kind : std::uint8_t { kSend, kTake, kAct, kArchived, kDead, kLeftover };
     struct Entry {
         std::int64_t msg_id;
         std::uint16_t queue;
@@ -185,6 +216,7 @@ void CheckMessages(const Journal& journal, Context& context) {
     add(journal.takes, Kind::kTake);
     add(journal.acts, Kind::kAct);
     add(journal.archived, Kind::kArchived);
+    add(journal.dead, Kind::kDead);
     add(journal.leftovers, Kind::kLeftover);
     std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
         return a.queue != b.queue ? a.queue < b.queue : a.msg_id < b.msg_id;
@@ -210,6 +242,9 @@ void CheckMessages(const Journal& journal, Context& context) {
                     break;
                 case Kind::kArchived:
                     message.archived.push_back(&journal.archived[i]);
+                    break;
+                case Kind::kDead:
+                    message.dead.push_back(&journal.dead[i]);
                     break;
                 case Kind::kLeftover:
                     message.leftover = true;
@@ -242,8 +277,11 @@ Verdict Check(Journal& journal, History& history) {
     Verdict verdict;
     for (const std::string& trouble : journal.troubles) verdict.violations.push_back({Fault::kTrouble, trouble});
     const Fates fates(journal, verdict.violations);
-    Context context{journal, fates, verdict.violations, verdict.coverage, {}, {}, {}, {}, {}};
+    Context context{journal, fates, verdict.violations, verdict.coverage, {}, {}, {}, {}, {}, {}, {}};
     LearnIds(journal, context);
+    CheckDedupKeys(journal, context);
+    CheckLives(context);
+    CheckEchoes(context);
 
     context.blind_reqs.resize(journal.queues.size());
     context.blind_pops.resize(journal.queues.size());
@@ -260,10 +298,16 @@ Verdict Check(Journal& journal, History& history) {
     CheckReceipts(journal, history, verdict.violations);
     CheckMessages(journal, context);
     CheckMissing(journal, context, verdict.violations);
+    CheckGroups(context);
     CheckKeys(context, history);
     for (const Send& send : journal.sends) {
         const Fate& fate = fates.Of(send.tx);
         if (send.msg_id != 0 || fate.outcome != Outcome::kUnknown || context.blind_pops[send.queue] != 0) continue;
+        if (send.repeat) continue;
+        if (context.lives.count(send.uid) != 0) {
+            context.evidence[fate.root].committed = "number " + std::to_string(send.uid) + " was redriven";
+            continue;
+        }
         if (journal.queues[send.queue].unlogged && !journal.crashes.empty()) continue;
         context.evidence[fate.root].aborted = "number " + std::to_string(send.uid) + " never appeared";
     }

@@ -10,6 +10,12 @@
 //   that read it other than by COMMIT. An ack, rolled back or not, gives nobody else the message.
 // - A crash may forget leases, nacks and set_vts that were not flushed. Flushed is what was answered before a COMMIT
 //   on a logged table was asked for that was itself answered before the blow: those have to be there afterwards.
+// - A message that was tried often enough becomes a dead letter, and a dead letter that is redriven a new message: of
+// all
+//   these lives only the last one ends otherwise. See life_check.hpp.
+// - Of what handlers do there is all, once, for a message that ended by their hands, and nothing for any other.
+// - Sends with one deduplication key store one message: see key_check.hpp.
+// - Groups: see group_check.hpp.
 // - Counters, locks and values: see counter_check.hpp, lock_check.hpp, value_check.hpp.
 // - Outcomes that the client could not see (a connection cut or killed) excuse exactly what they can explain.
 #pragma once
@@ -47,8 +53,15 @@ enum class Fault : std::uint8_t {
     kActedOnGone,          // nack, set_vt or ack of a message that had been removed
     kStuck,                // in the table, due, and never handed out
     kArchive,              // a row too many, too few, or from nowhere
+    kDeadLetter,           // a dead letter too many, too early, or from nowhere; or tried too often
+    kRedriven,             // redriven, though it was no dead letter, or didn't go with that
+    kEffects,              // of a handler: twice, by half, or from a call that failed
+    kKeyDoubled,           // two messages stored for one deduplication key
+    kKeySwallowed,         // a send refused for the sake of one that was rolled back
     kTorn,                 // a transaction half committed
     kWrongTimes,           // the row's own times contradict the call
+    kGroupOrder,           // handed out before an earlier one of its group had gone
+    kGroupTwice,           // a group out in two places
     kConnection,           // broken by nobody we know of
     kTrouble,              // wrong at first sight
     kCounterLost,          // a counter below what it had answered, or than the increments that must be in it
@@ -101,6 +114,17 @@ struct Coverage {
     std::uint64_t acks_rolled_back = 0;   //
     std::uint64_t vanished_unlogged = 0;  // emptied by a crash, as unlogged tables are
     std::uint64_t unknown_txs = 0;        //
+    std::uint64_t dead = 0;               // messages that ended as dead letters
+    std::uint64_t moved_on = 0;           // dead letters that were redriven
+    std::uint64_t backoffs = 0;           // pauses that had to be kept
+    std::uint64_t handled = 0;            // messages that a handler ended
+    std::uint64_t tried = 0;              // calls that failed
+    std::uint64_t calls_ordered = 0;      // calls that had to come after others of their group
+    std::uint64_t keys = 0;               // deduplication keys with a message
+    std::uint64_t repeats = 0;            // committed sends that were told another one's id
+    std::uint64_t keys_freed = 0;         // keys that a rolled-back send had before
+    std::uint64_t group_ordered = 0;      // deliveries that had to come after others of their group
+    std::uint64_t group_leases = 0;       // leases that had to keep a group to themselves for a time
 
     std::uint64_t increments = 0;          // answered
     std::uint64_t increments_undone = 0;   // of these in a transaction that was rolled back, and counted all the same

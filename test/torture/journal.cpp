@@ -1,5 +1,8 @@
 #include "journal.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 namespace torture {
 
 namespace {
@@ -12,6 +15,12 @@ void Append(std::vector<T>& to, std::vector<T>& from) {
 }
 
 }  // namespace
+
+// It doubles from one attempt to the next; up to a half of it is left out by chance.
+Nanos ShortestBackoff(const Queue& queue, std::int32_t attempt) {
+    const double longest = std::ldexp(queue.backoff, std::clamp(attempt - 1, 0, 60));
+    return support::FromSeconds(std::min(queue.backoff_max, longest) / 2);
+}
 
 void Journal::Absorb(Journal& other) {
     const auto tx_base = static_cast<TxId>(txs.size());
@@ -34,7 +43,9 @@ void Journal::Absorb(Journal& other) {
     Append(crashes, other.crashes);
     Append(resolutions, other.resolutions);
     Append(archived, other.archived);
+    Append(dead, other.dead);
     Append(leftovers, other.leftovers);
+    Append(echoes, other.echoes);
     kv.Absorb(other.kv, tx_base);
     Append(troubles, other.troubles);
 }

@@ -6,6 +6,7 @@
 // transaction with a parent.
 #pragma once
 
+#include "group_names.hpp"
 #include "kv_journal.hpp"
 
 #include <cstdint>
@@ -43,11 +44,24 @@ struct Send {
     std::uint16_t queue;
     Nanos req, resp;
     Nanos due;  // not to be delivered before; 0: at once
+    GroupNo group = kNoGroup;
+    std::uint32_t key = 0;  // of deduplication; 0: none
+    bool redriven = false;  // a dead letter that came back: a new message with the number of the old one
+    bool repeat = false;    // found out by the checker: told the id of another send with its key, and stored nothing
 };
 
-enum class TakeKind : std::uint8_t { kRead, kPop, kPeek };
+enum class TakeKind : std::uint8_t {
+    kRead,
+    kPop,
+    kPeek,
+    kHandled,  // by a handler, whose transaction was committed: the message is gone with it
+    kTried,    // by a handler that failed
+};
 
-// A message in a client's hands.
+inline bool ByHandler(TakeKind kind) { return kind == TakeKind::kHandled || kind == TakeKind::kTried; }
+inline bool IsLease(TakeKind kind) { return kind == TakeKind::kRead || ByHandler(kind); }
+
+// A message in a client's hands, or a handler's: then req and resp are the lease and the call.
 struct Take {
     std::uint64_t uid;  // 0: the payload was unreadable
     std::int64_t msg_id;
@@ -60,6 +74,9 @@ struct Take {
     bool times_ok;  // the lease was taken while we asked, for as long as we asked
     Nanos req, resp;
     Nanos until;  // the lease's end, by the server's answer
+    GroupNo group = kNoGroup;
+    bool grouped = false;    // the read went by groups
+    std::int64_t place = 0;  // of a handler's call, in the order of all calls
 };
 
 enum class ActKind : std::uint8_t { kDelete, kArchive, kSqlDelete, kNack, kSetVt };
@@ -121,6 +138,16 @@ struct ArchiveRow {
     std::int64_t msg_id;
     std::uint16_t queue;
     bool intact;
+    GroupNo group = kNoGroup;
+};
+
+// In the dead-letter queue when everything had been drained, by what its header says of where it came from.
+struct DeadRow {
+    std::uint64_t uid;
+    std::int64_t msg_id;
+    std::uint16_t queue;
+    std::int64_t attempts;
+    bool intact;
 };
 
 // Still in the table when everything had been drained.
@@ -132,7 +159,16 @@ struct Leftover {
 struct Queue {
     std::string name;
     bool unlogged = false;
+    bool fifo = false;
+    bool groups = false;                     // messages have groups; of a fifo queue in any case
+    std::int64_t max_attempts = 0;           // 0: no dead letters
+    double backoff = 0, backoff_max = 3600;  // seconds
+    int handlers = 0;                        // processes that handle it; 0: it has no handler
+    int batch = 1;                           // of the handler
 };
+
+// The shortest delay of a message that was given back after so many attempts.
+Nanos ShortestBackoff(const Queue& queue, std::int32_t attempt);
 
 struct Journal {
     std::vector<Queue> queues;
@@ -149,7 +185,9 @@ struct Journal {
     std::vector<Crash> crashes;
     std::vector<Resolution> resolutions;
     std::vector<ArchiveRow> archived;
+    std::vector<DeadRow> dead;
     std::vector<Leftover> leftovers;
+    std::vector<std::int64_t> echoes;  // what handlers have sent: the places of their calls
     KvJournal kv;
     std::vector<std::string> troubles;  // wrong at first sight: an internal error, an impossible answer
 

@@ -29,9 +29,9 @@ void Maintenance::Run() {
             snapshot_.reset();
         } catch (const SqlError& error) {
             ++tally_.errors[error.State()];
-            // Behind others' locks, or not allowed to.
+            // Behind others' locks, or not allowed to, or a segment has another name by now.
             const bool fine = error.State() == "55P03" || error.State() == "40P01" || error.State() == "42501" ||
-                              error.State() == "57P01";
+                              error.State() == "57P01" || error.State() == "42P01";
             if (!fine) journal_.troubles.push_back("maintenance: " + error.State() + " " + error.what());
         }
     }

@@ -22,6 +22,15 @@ const Send* Context::SendOf(std::uint64_t uid) const {
     return send_of[uid - journal.first_uid];
 }
 
+const Send* Context::SendOf(std::uint64_t uid, std::uint16_t queue, std::int64_t msg_id) const {
+    const Send* found = nullptr;
+    if (const auto redriven = lives.find(uid); redriven != lives.end())
+        for (const Send* life : redriven->second)
+            if (life->queue == queue && life->msg_id == msg_id)
+                if (found == nullptr || fates.Of(found->tx).outcome == Outcome::kRolledBack) found = life;
+    return found != nullptr ? found : SendOf(uid);
+}
+
 void MessageCheck::Run() {
     CollectRemovals();
     CollectHolds();
@@ -30,14 +39,18 @@ void MessageCheck::Run() {
     CheckReadCounts();
     CheckActs();
     CheckArchive();
+    CheckDead();
+    CheckRedriven();
     CheckEnd();
+    NoteMember();
 }
 
-// The send that this message comes from: of those that had this id, the one that wasn't rolled back.
+// The send that this message comes from: of those that had this id, the one that stored it and wasn't rolled back.
 const Send* MessageCheck::TheSend() const {
     const Send* best = nullptr;
     for (const Send* send : m_.sends)
-        if (best == nullptr || c_.fates.Of(best->tx).outcome == Outcome::kRolledBack) best = send;
+        if (best == nullptr || best->repeat || (!send->repeat && c_.fates.Of(best->tx).outcome == Outcome::kRolledBack))
+            best = send;
     return best;
 }
 
@@ -47,25 +60,34 @@ void MessageCheck::CollectRemovals() {
             removals_.push_back({nullptr, act, act->tx, act->req, act->resp, act->answer == Answer::kYes,
                                  act->kind == ActKind::kArchive});
     for (const Take* take : m_.takes)
-        if (take->kind == TakeKind::kPop)
+        if (take->kind == TakeKind::kPop || take->kind == TakeKind::kHandled)
             removals_.push_back({take, nullptr, take->tx, take->req, take->resp, true, false});
 }
 
 void MessageCheck::CollectHolds() {
     const Nanos margin = c_.journal.margin;
     for (const Take* take : m_.takes) {
-        if (take->kind != TakeKind::kRead) continue;
+        if (take->kind != TakeKind::kRead && take->kind != TakeKind::kTried) continue;
         Hold hold{take->req, take->resp, take->until - margin, take->receipt, take, nullptr};
         const Fate& fate = c_.fates.Of(take->tx);
         if (fate.outcome != Outcome::kCommitted) {
-            hold.end = std::min(hold.end, fate.end_req);
-            ++c_.coverage.released;
+            // Given back, it comes after the queue's backoff, which may be longer than the lease but need not. What a
+            // handler gives up for the last time becomes a dead letter at once.
+            hold.paused = std::min(hold.end, fate.end_req);
+            const Queue& queue = c_.journal.queues[m_.queue];
+            const bool over =
+                take->kind == TakeKind::kTried && queue.max_attempts > 0 && take->read_ct >= queue.max_attempts;
+            const Nanos backoff = over ? 0 : ShortestBackoff(queue, take->read_ct);
+            hold.end = fate.end_req < hold.end - backoff ? fate.end_req + backoff : hold.end;
+            if (take->kind == TakeKind::kRead) ++c_.coverage.released;
         }
         EndByOthers(hold);
         EndByCrash(hold);
+        if (hold.end > hold.paused) ++c_.coverage.backoffs;
+        holds_.push_back(hold);
+        if (take->kind != TakeKind::kRead) continue;
         ++c_.coverage.leases;
         if (hold.end > hold.start) ++c_.coverage.exclusive;
-        holds_.push_back(hold);
     }
     for (const Act* act : m_.acts) {
         if (Removes(act->kind) || act->answer != Answer::kYes || act->until == 0) continue;
@@ -73,6 +95,8 @@ void MessageCheck::CollectHolds() {
         Hold hold{act->req, act->resp, act->until - margin, receipt, nullptr, act};
         EndByOthers(hold);
         EndByCrash(hold);
+        if (act->kind == ActKind::kNack && c_.journal.queues[m_.queue].backoff > 0 && hold.end > hold.start)
+            ++c_.coverage.backoffs;
         holds_.push_back(hold);
     }
 }
@@ -96,7 +120,8 @@ void MessageCheck::EndByOthers(Hold& hold) {
             hold.end = std::min(hold.end, fate.end_req);
     }
     // The lease may be one that we never heard of.
-    if (!known_lease && AnyWithin(c_.blind_reqs[m_.queue], hold.req - kLongestHold, hold.end)) hold.end = hold.start;
+    if (!known_lease && (IsHandled() || AnyWithin(c_.blind_reqs[m_.queue], hold.req - kLongestHold, hold.end)))
+        hold.end = hold.start;
 }
 
 void MessageCheck::EndByCrash(Hold& hold) {
@@ -122,7 +147,7 @@ bool MessageCheck::SurvivesCrashes(Nanos req, Nanos resp, Nanos until) const {
 void MessageCheck::CheckTake(const Take& take) {
     if (!take.intact) Report(Fault::kDamaged, "payload, headers or priority are not what was sent");
     if (!take.times_ok) Report(Fault::kWrongTimes, "vt or last_read_at of the row don't fit the call");
-    if (take.kind == TakeKind::kRead && (take.receipt <= 0 || take.receipt >= (std::int64_t{1} << 53)))
+    if (IsLease(take.kind) && (take.receipt <= 0 || take.receipt >= (std::int64_t{1} << 53)))
         Report(Fault::kReceiptRange, "receipt " + std::to_string(take.receipt));
     CheckOrigin(take);
     for (const Removal& removal : removals_) {
@@ -141,7 +166,7 @@ void MessageCheck::CheckTake(const Take& take) {
 }
 
 void MessageCheck::CheckOrigin(const Take& take) {
-    const Send* send = c_.SendOf(take.uid);
+    const Send* send = c_.SendOf(take.uid, take.queue, take.msg_id);
     if (send == nullptr) {
         if (take.uid == 0) return;  // reported as damaged
         if (take.uid < c_.journal.first_uid)
@@ -152,6 +177,7 @@ void MessageCheck::CheckOrigin(const Take& take) {
     }
     if (send->queue != take.queue) Report(Fault::kMixedUp, "sent to another queue");
     if (send->msg_id != take.msg_id) Report(Fault::kMixedUp, "the send was told id " + std::to_string(send->msg_id));
+    if (send->group != take.group) Report(Fault::kMixedUp, "sent with another group");
     const Fate& sent = c_.fates.Of(send->tx);
     const Fate& taken = c_.fates.Of(take.tx);
     if (sent.root != taken.root) {
@@ -173,8 +199,9 @@ void MessageCheck::CheckOrigin(const Take& take) {
 
 void MessageCheck::CheckExclusion() {
     for (const Hold& hold : holds_) {
-        const Fault fault = hold.take != nullptr ? Fault::kTwoHolders : Fault::kEarly;
         for (const Take* take : m_.takes) {
+            const bool held = hold.take != nullptr && take->req < hold.paused;
+            const Fault fault = held ? Fault::kTwoHolders : Fault::kEarly;
             if (take == hold.take || take->kind == TakeKind::kPeek) continue;
             if (hold.start <= take->req && take->resp < hold.end)
                 Report(fault, "handed out within somebody else's time");
@@ -200,17 +227,17 @@ void MessageCheck::CheckReadCounts() {
             if (other->resp >= take->req) continue;
             again = true;
             // Whether a pop counts as a read is not said.
-            const bool both_read = take->kind == TakeKind::kRead && other->kind == TakeKind::kRead;
+            const bool both_read = IsLease(take->kind) && IsLease(other->kind);
             const bool grown = take->read_ct >= other->read_ct + (both_read ? 1 : 0);
             if (!grown && SurvivesCrashes(other->req, other->resp, take->resp))
                 Report(Fault::kReadCount,
                        "read_ct " + std::to_string(take->read_ct) + " after " + std::to_string(other->read_ct));
         }
         if (again) ++c_.coverage.redelivered;
-        if (take->read_ct > reads)
+        if (take->read_ct > reads && !IsHandled())
             Report(Fault::kReadCountTooHigh,
                    "read_ct " + std::to_string(take->read_ct) + " after at most " + std::to_string(reads) + " reads");
-        if (take->kind == TakeKind::kRead && take->read_ct < 1) Report(Fault::kReadCount, "a lease with read_ct 0");
+        if (IsLease(take->kind) && take->read_ct < 1) Report(Fault::kReadCount, "a lease with read_ct 0");
     }
 }
 
@@ -254,7 +281,7 @@ void MessageCheck::CheckFence(const Act& act) {
     bool superseded = false;
     bool contradicted = false;
     for (const Take* take : m_.takes) {
-        if (take->kind != TakeKind::kRead || take->req <= (*own)->resp) continue;
+        if (!IsLease(take->kind) || take->req <= (*own)->resp) continue;
         if (!SurvivesCrashes(take->req, take->resp, act.resp)) continue;
         superseded = superseded || take->resp < act.req;
         contradicted = contradicted || (for_good && take->req < act.resp);
@@ -282,7 +309,13 @@ void MessageCheck::CheckFence(const Act& act) {
         send != nullptr &&
         (c_.fates.Of(send->tx).root == c_.fates.Of(act.tx).root ||
          (c_.fates.Of(send->tx).outcome == Outcome::kCommitted && c_.fates.Of(send->tx).end_resp < act.req));
-    if (held && !removing && visible)
+    // The nack of a last attempt makes it a dead letter at once.
+    const bool dying =
+        c_.journal.queues[m_.queue].max_attempts > 0 &&
+        std::any_of(m_.acts.begin(), m_.acts.end(), [&](const Act* other) {
+            return other->kind == ActKind::kNack && other->answer != Answer::kNo && other->req < act.resp;
+        });
+    if (held && !removing && !dying && visible)
         Report(Fault::kValidRefused, "receipt " + std::to_string(act.receipt) + " was refused while its lease held");
 }
 
@@ -306,18 +339,46 @@ void MessageCheck::CheckArchive() {
     const ArchiveRow& row = *m_.archived.front();
     if (candidates == 0) Report(Fault::kArchive, "in the archive without a committed archive call");
     if (!row.intact) Report(Fault::kDamaged, "its row in the archive is not what was sent");
-    const Send* send = c_.SendOf(row.uid);
-    if (send == nullptr || send->queue != m_.queue || send->msg_id != m_.msg_id)
+    const Send* send = c_.SendOf(row.uid, m_.queue, m_.msg_id);
+    if (send == nullptr || send->queue != m_.queue || send->msg_id != m_.msg_id || send->group != row.group)
         Report(Fault::kArchive, "its row in the archive is another message's");
     if (candidates == 1 && !certain)
         c_.evidence[c_.fates.Of(candidate->tx).root].committed =
             "message " + std::to_string(m_.msg_id) + " is in the archive";
 }
 
+// One that was tried often enough is in the dead-letter queue, once, and nowhere else.
+void MessageCheck::CheckDead() {
+    const std::int64_t most = c_.journal.queues[m_.queue].max_attempts;
+    for (const Take* take : m_.takes)
+        if (most > 0 && take->kind != TakeKind::kPeek && take->read_ct > most)
+            Report(Fault::kDeadLetter, "handed out as attempt " + std::to_string(take->read_ct));
+    if (m_.dead.empty()) return;
+    ++c_.coverage.dead;
+    if (m_.dead.size() > 1) Report(Fault::kDeadLetter, std::to_string(m_.dead.size()) + " dead letters");
+    const DeadRow& row = *m_.dead.front();
+    if (row.attempts < most || most == 0)
+        Report(Fault::kDeadLetter, "a dead letter after " + std::to_string(row.attempts) + " attempts");
+    if (!row.intact) Report(Fault::kDamaged, "its dead letter is not what was sent");
+    const Send* send = c_.SendOf(row.uid, m_.queue, m_.msg_id);
+    if (send == nullptr || send->queue != m_.queue || send->msg_id != m_.msg_id)
+        Report(Fault::kDeadLetter, "its dead letter is another message");
+    else if (c_.fates.Of(send->tx).outcome == Outcome::kRolledBack)
+        Report(Fault::kPhantom, "a dead letter, whose send was rolled back");
+    else if (c_.fates.Of(send->tx).outcome == Outcome::kUnknown)
+        c_.evidence[c_.fates.Of(send->tx).root].committed =
+            "message " + std::to_string(m_.msg_id) + " is a dead letter";
+    for (const Removal& removal : removals_)
+        if (removal.certain && c_.fates.Of(removal.tx).outcome == Outcome::kCommitted)
+            Report(Fault::kDeadLetter, "a dead letter, though it was acked");
+    if (m_.leftover) Report(Fault::kDeadLetter, "a dead letter, and still in its queue");
+}
+
 // Where the message went in the end.
 void MessageCheck::CheckEnd() {
     int committed = 0;
     int possible = 0;
+    int handled = 0;
     const Removal* maybe = nullptr;
     for (const Removal& removal : removals_) {
         const Outcome outcome = c_.fates.Of(removal.tx).outcome;
@@ -327,15 +388,19 @@ void MessageCheck::CheckEnd() {
         }
         if (removal.certain && outcome == Outcome::kCommitted) {
             ++committed;
+            if (removal.take != nullptr && removal.take->kind == TakeKind::kHandled) ++handled;
         } else {
             ++possible;
             maybe = &removal;
         }
     }
     if (committed > 0) ++c_.coverage.acked;
-    if (committed > 1) Report(Fault::kAckedTwice, std::to_string(committed) + " acks of it were committed");
+    if (handled > 0) ++c_.coverage.handled;
+    if (handled > 1) Report(Fault::kEffects, "handled " + std::to_string(handled) + " times");
+    if (committed > 1 && committed > handled)
+        Report(Fault::kAckedTwice, std::to_string(committed) + " acks of it were committed");
     if (m_.leftover) Report(committed > 0 ? Fault::kCameBack : Fault::kStuck, "still in the table at the end");
-    if (committed > 0 || m_.leftover) {
+    if (committed > 0 || m_.leftover || !m_.dead.empty() || next_life_ != nullptr) {
         // Another's ack is what removed it, so an unknown one with a positive answer didn't.
         for (const Removal& removal : removals_) {
             const Fate& fate = c_.fates.Of(removal.tx);
@@ -347,16 +412,16 @@ void MessageCheck::CheckEnd() {
     const Send* send = TheSend();
     if (send == nullptr) return;
     const Fate& sent = c_.fates.Of(send->tx);
-    const bool seen = committed > 0 || m_.leftover || !m_.archived.empty();
+    const bool seen = committed > 0 || m_.leftover || !m_.archived.empty() || !m_.dead.empty() || next_life_ != nullptr;
     // A prepared send is emptied out too, though its COMMIT PREPARED comes after the crash.
     const bool emptied = Unlogged() && std::any_of(c_.journal.crashes.begin(), c_.journal.crashes.end(),
                                                    [&](const Crash& crash) { return crash.end > send->req; });
     if (emptied && !seen && sent.outcome == Outcome::kCommitted && possible == 0) ++c_.coverage.vanished_unlogged;
-    if (seen || emptied) return;
+    if (seen || emptied || perhaps_redriven_) return;
     if (sent.outcome == Outcome::kCommitted) {
         if (possible == 0) {
             auto& missing = c_.missing[m_.queue];
-            missing.push_back({m_.msg_id, missing.size() < 5 ? History() : std::string()});
+            missing.push_back({m_.msg_id, missing.size() < 5 ? History(kNever) : std::string()});
         } else if (possible == 1) {
             if (maybe->archives && c_.blind_pops[m_.queue] == 0)
                 Report(Fault::kLost, "neither in the queue nor, archived perhaps, in the archive");
@@ -369,6 +434,81 @@ void MessageCheck::CheckEnd() {
     }
 }
 
+// --- what the check of its group has to know
+
+void MessageCheck::NoteMember() {
+    const Send* send = TheSend();
+    if (send == nullptr || send->group == kNoGroup) return;
+    GroupMember member{send, ThereUntil(*send), m_.takes, {}};
+    // Nobody is kept waiting any more once a removal is committed.
+    Nanos removed = kNever;
+    for (const Removal& removal : removals_) {
+        const Fate& fate = c_.fates.Of(removal.tx);
+        if (fate.outcome != Outcome::kRolledBack) removed = std::min(removed, fate.end_req);
+        const Tx& root = c_.journal.txs[fate.root];
+        if (root.gid != 0) removed = std::min(removed, root.end_req);
+    }
+    const auto note = [&](const Take& take, const Hold& hold) {
+        const Nanos end = std::min(hold.end, removed);
+        if (end > hold.start) member.leases.push_back({&take, hold.start, end});
+    };
+    for (const Hold& lease : holds_) {
+        if (lease.take == nullptr) continue;
+        note(*lease.take, lease);
+        // Its heartbeats, each while the one before was in force.
+        const Hold* last = &lease;
+        for (bool prolonged = true; prolonged;) {
+            prolonged = false;
+            for (const Hold& hold : holds_) {
+                if (hold.act == nullptr || !Prolongs(hold, *last)) continue;
+                note(*lease.take, hold);
+                last = &hold;
+                prolonged = true;
+                break;
+            }
+        }
+    }
+    c_.members.push_back(std::move(member));
+}
+
+// Whether the hold is that of a heartbeat which came while the lease, or the heartbeat before, was certainly in force.
+bool MessageCheck::Prolongs(const Hold& heartbeat, const Hold& lease) const {
+    const Act& act = *heartbeat.act;
+    if (act.kind != ActKind::kSetVt || act.got_receipt == 0 || act.got_receipt != lease.receipt) return false;
+    const Nanos until = lease.take != nullptr ? lease.take->until : lease.act->until;
+    // It is what cut the hold, and nothing else can have.
+    if (lease.end != act.req || lease.start > act.req || until - c_.journal.margin <= act.resp) return false;
+    for (const Take* take : m_.takes)
+        if (take->receipt == lease.receipt && c_.fates.Of(take->tx).outcome != Outcome::kCommitted &&
+            c_.fates.Of(take->tx).end_req <= act.resp)
+            return false;
+    return std::none_of(m_.acts.begin(), m_.acts.end(), [&](const Act* other) {
+        return !Removes(other->kind) && other != &act && other != lease.act && other->answer != Answer::kNo &&
+               other->resp > lease.req && other->req < act.resp;
+    });
+}
+
+// Before this instant it certainly hadn't gone.
+Nanos MessageCheck::ThereUntil(const Send& send) const {
+    if (m_.leftover) return kNever;
+    Nanos until = 0;
+    for (const Take* take : m_.takes) {
+        if (take->kind != TakeKind::kPeek) until = std::max(until, take->req);
+        if (take->kind == TakeKind::kTried) until = std::max(until, c_.fates.Of(take->tx).end_req);
+    }
+    for (const Act* act : m_.acts)
+        if (act->answer == Answer::kYes) until = std::max(until, act->req);
+    for (const Removal& removal : removals_) {
+        const Fate& fate = c_.fates.Of(removal.tx);
+        if (!removal.certain || fate.outcome != Outcome::kCommitted) continue;
+        Nanos end = fate.end_req;
+        for (const Crash& crash : c_.journal.crashes)
+            if (Unlogged() && crash.end > send.req) end = std::min(end, std::max(removal.req, crash.req));
+        until = std::max(until, end);
+    }
+    return until;
+}
+
 void MessageCheck::Report(Fault fault, const std::string& what) {
     // One report of a kind for a message is enough; its history shows the rest.
     if (!c_.violations.empty()) {
@@ -378,7 +518,7 @@ void MessageCheck::Report(Fault fault, const std::string& what) {
     }
     std::string text = c_.journal.queues[m_.queue].name + " " + std::to_string(m_.msg_id) + ": " + what;
     // Thousands of histories help nobody.
-    if (c_.violations.size() < 200) text += "\n" + History();
+    if (c_.violations.size() < 200) text += "\n" + History(kNever);
     c_.violations.push_back({fault, std::move(text)});
 }
 

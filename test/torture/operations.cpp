@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../support/rng.hpp"
 #include "payload.hpp"
 #include "statement.hpp"
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr const char* kColumns =
     "r.msg_id, r.read_ct, r.receipt, (extract(epoch FROM r.last_read_at) * 1000000)::bigint,"
-    " (extract(epoch FROM r.vt) * 1000000)::bigint, r.priority, r.message, r.headers";
+    " (extract(epoch FROM r.vt) * 1000000)::bigint, r.priority, r.message, r.headers, r.group_key";
 
 // How far a wall clock may have stepped before a row's times count as wrong.
 constexpr Nanos kClockSlack = support::kSecond;
@@ -23,17 +24,25 @@ constexpr Nanos kClockSlack = support::kSecond;
 constexpr Nanos kVtSlack = 100 * support::kMillisecond;
 
 Param Number(double value) { return std::to_string(value); }
+Param KeyParam(std::uint32_t key) { return key == 0 ? std::nullopt : Param("key " + std::to_string(key)); }
 Param Fence(bool fenced, std::int64_t receipt) { return fenced ? Param(std::to_string(receipt)) : std::nullopt; }
 
 }  // namespace
 
 // --- sends
 
-void Session::WriteSend(std::uint16_t queue, std::uint64_t uid, const SendOptions& options, Nanos instant) {
+// One of the newest keys: others use it at the same time.
+std::uint32_t Session::AnyKey(std::uint64_t dice) {
+    const std::uint32_t newest = dice % 4 == 0 ? ++shared_.next_key : shared_.next_key.load();
+    return newest - static_cast<std::uint32_t>(dice / 4 % kKeysInUse);
+}
+
+void Session::WriteSend(std::uint16_t queue, std::uint64_t uid, const SendOptions& options, GroupNo group,
+                        std::uint32_t key, Nanos instant) {
     const Nanos due = options.delay == 0   ? 0
                       : options.deliver_at ? instant
                                            : req_ + support::FromSeconds(options.delay);
-    journal_.sends.push_back({uid, 0, tx_, queue, req_, req_, due});
+    journal_.sends.push_back({uid, 0, tx_, queue, req_, req_, due, group, key});
 }
 
 std::int64_t Session::Send(std::uint16_t queue, const SendOptions& options) {
@@ -42,17 +51,20 @@ std::int64_t Session::Send(std::uint16_t queue, const SendOptions& options) {
     std::int64_t msg_id = 0;
     Run(Op::kSend, [&](support::Conn& conn) {
         const Nanos instant = Now() + support::FromSeconds(options.delay);
-        WriteSend(queue, uid, options, instant);
+        const std::uint32_t key = options.keyed ? AnyKey(support::Mix(uid)) : 0;
+        WriteSend(queue, uid, options, options.group, key, instant);
         const bool delayed = options.delay != 0;
         const auto rows = conn.Query(
-            "SELECT queue.send($1, $2, $3, delay => $4, deliver_at => to_timestamp($5::float8), priority => $6)",
+            "SELECT queue.send($1, $2, $3, delay => $4, deliver_at => to_timestamp($5::float8), priority => $6,"
+            " group_key => $7, dedup_key => $8)",
             {shared_.queues[queue].name, payload.signal ? Param() : Param(payload.message),
              payload.headers.empty() ? Param() : Param(payload.headers),
              delayed && !options.deliver_at ? Number(options.delay) : Param(),
              delayed && options.deliver_at
                  ? Number(static_cast<double>(instant + shared_.clock.server_minus_ours) / 1e9)
                  : Param(),
-             std::to_string(options.priority)});
+             std::to_string(options.priority), options.group == kNoGroup ? Param() : Param(GroupName(options.group)),
+             KeyParam(key)});
         resp_ = Now();
         msg_id = rows.Int(0, 0);
         if (msg_id <= 0) Trouble("send answered " + std::to_string(msg_id));
@@ -89,11 +101,26 @@ std::vector<std::int64_t> Session::SendBatch(std::uint16_t queue, int count, con
     std::vector<std::int64_t> ids;
     Run(Op::kSendBatch, [&](support::Conn& conn) {
         const std::size_t first = journal_.sends.size();
-        for (const std::uint64_t uid : uids) WriteSend(queue, uid, options, 0);
+        std::string groups = "{";
+        std::string keys = "{";
+        for (const std::uint64_t uid : uids) {
+            const GroupNo group = options.mixed ? AnyGroup(support::Mix(uid)) : options.group;
+            const std::uint64_t dice = support::Mix(uid ^ 0x6b65);
+            const std::uint32_t key = options.keyed && dice % 2 == 0 ? AnyKey(dice / 2) : 0;
+            WriteSend(queue, uid, options, group, key, 0);
+            const char* comma = groups.size() > 1 ? "," : "";
+            groups += std::string(comma) + (group == kNoGroup ? "NULL" : '"' + GroupName(group) + '"');
+            keys += std::string(comma) + (key == 0 ? "NULL" : '"' + *KeyParam(key) + '"');
+        }
+        groups += '}';
+        keys += '}';
         const auto rows = conn.Query(
-            "SELECT * FROM queue.send_batch($1, $2, $3, delay => $4, priority => $5)",
+            "SELECT * FROM queue.send_batch($1, $2, $3, delay => $4, priority => $5, group_keys => $6,"
+            " dedup_keys => $7)",
             {shared_.queues[queue].name, ArrayLiteral(messages), with_headers ? Param(ArrayLiteral(headers)) : Param(),
-             options.delay != 0 ? Number(options.delay) : Param(), std::to_string(options.priority)});
+             options.delay != 0 ? Number(options.delay) : Param(), std::to_string(options.priority),
+             options.mixed || options.group != kNoGroup ? Param(groups) : Param(),
+             options.keyed ? Param(keys) : Param()});
         resp_ = Now();
         if (rows.Rows() != static_cast<int>(uids.size()))
             Trouble("send_batch of " + std::to_string(uids.size()) + " answered " + std::to_string(rows.Rows()));
@@ -117,10 +144,10 @@ void Session::Blindly(std::uint16_t queue, bool removes, std::int64_t qty) {
 }
 
 std::vector<Lease> Session::TakeRows(const support::Result& rows, std::uint16_t queue, TakeKind kind, double asked,
-                                     std::int64_t qty, int filter) {
+                                     const ReadOptions& options) {
     if (kind != TakeKind::kPeek) journal_.blinds.pop_back();
-    if (rows.Rows() > qty)
-        Trouble("asked for " + std::to_string(qty) + " messages, got " + std::to_string(rows.Rows()));
+    if (rows.Rows() > options.qty)
+        Trouble("asked for " + std::to_string(options.qty) + " messages, got " + std::to_string(rows.Rows()));
     std::vector<Lease> leases;
     for (int i = 0; i < rows.Rows(); ++i) {
         Take take{};
@@ -145,10 +172,12 @@ std::vector<Lease> Session::TakeRows(const support::Result& rows, std::uint16_t 
             take.times_ok = taken >= req_ - kClockSlack && taken <= resp_ + kClockSlack &&
                             std::abs(take.until - taken - support::FromSeconds(asked)) <= kVtSlack;
         }
-        if (filter >= 0 && (rows.IsNull(i, 6) || Kind(take.uid) != filter))
+        take.group = rows.IsNull(i, 8) ? kNoGroup : GroupNumber(rows.Text(i, 8));
+        take.grouped = options.grouped.value_or(shared_.queues[queue].fifo);
+        if (options.filter >= 0 && (rows.IsNull(i, 6) || Kind(take.uid) != options.filter))
             Trouble("a read with a filter got a message that doesn't match");
         journal_.takes.push_back(take);
-        leases.push_back({queue, take.msg_id, take.receipt});
+        leases.push_back({queue, take.msg_id, take.receipt, take.read_ct});
     }
     return leases;
 }
@@ -158,12 +187,13 @@ std::vector<Lease> Session::Read(std::uint16_t queue, const ReadOptions& options
     Run(Op::kRead, [&](support::Conn& conn) {
         Blindly(queue, false, options.qty);
         const auto rows =
-            conn.Query(std::string("SELECT ") + kColumns + " FROM queue.read($1, $2, $3, $4, $5) r",
+            conn.Query(std::string("SELECT ") + kColumns + " FROM queue.read($1, $2, $3, $4, $5, $6) r",
                        {shared_.queues[queue].name, options.vt ? Number(*options.vt) : Param(),
                         std::to_string(options.qty), Number(options.wait),
-                        options.filter >= 0 ? Param(R"({"k": )" + std::to_string(options.filter) + "}") : Param()});
+                        options.filter >= 0 ? Param(R"({"k": )" + std::to_string(options.filter) + "}") : Param(),
+                        options.grouped ? Param(*options.grouped ? "t" : "f") : Param()});
         resp_ = Now();
-        leases = TakeRows(rows, queue, TakeKind::kRead, options.vt.value_or(kQueueVt), options.qty, options.filter);
+        leases = TakeRows(rows, queue, TakeKind::kRead, options.vt.value_or(kQueueVt), options);
         tally_.Of(Op::kRead).messages += leases.size();
     });
     return leases;
@@ -176,7 +206,7 @@ int Session::Pop(std::uint16_t queue, std::int64_t qty) {
         const auto rows = conn.Query(std::string("SELECT ") + kColumns + " FROM queue.pop($1, $2) r",
                                      {shared_.queues[queue].name, std::to_string(qty)});
         resp_ = Now();
-        popped = static_cast<int>(TakeRows(rows, queue, TakeKind::kPop, 0, qty, -1).size());
+        popped = static_cast<int>(TakeRows(rows, queue, TakeKind::kPop, 0, {.qty = qty}).size());
         tally_.Of(Op::kPop).messages += static_cast<std::uint64_t>(popped);
         shared_.backlog -= popped;
     });
@@ -191,11 +221,11 @@ int Session::ReadAndDelete(std::uint16_t queue, std::int64_t qty) {
                                          ", queue.delete($1, r.msg_id, r.receipt) FROM queue.read($1, $2, $3) r",
                                      {shared_.queues[queue].name, Number(5), std::to_string(qty)});
         resp_ = Now();
-        const auto leases = TakeRows(rows, queue, TakeKind::kRead, 5, qty, -1);
+        const auto leases = TakeRows(rows, queue, TakeKind::kRead, 5, {.qty = qty});
         for (const Lease& lease : leases) {
             WriteAct(ActKind::kDelete, lease, true);
             journal_.acts.back().resp = resp_;
-            journal_.acts.back().answer = rows.Bool(taken, 8) ? Answer::kYes : Answer::kNo;
+            journal_.acts.back().answer = rows.Bool(taken, 9) ? Answer::kYes : Answer::kNo;
             ++taken;
         }
         tally_.Of(Op::kReadAndDelete).messages += leases.size();
@@ -210,7 +240,7 @@ int Session::Peek(std::uint16_t queue, std::int64_t qty) {
         const auto rows = conn.Query(std::string("SELECT ") + kColumns + " FROM queue.peek($1, $2) r",
                                      {shared_.queues[queue].name, std::to_string(qty)});
         resp_ = Now();
-        seen = static_cast<int>(TakeRows(rows, queue, TakeKind::kPeek, 0, qty, -1).size());
+        seen = static_cast<int>(TakeRows(rows, queue, TakeKind::kPeek, 0, {.qty = qty}).size());
         tally_.Of(Op::kPeek).messages += static_cast<std::uint64_t>(seen);
     });
     return seen;
@@ -250,8 +280,9 @@ void Session::DoOne(ActKind kind, const Lease& lease, bool fenced, double delay)
         const char* sql = "SELECT queue.delete($1, $2, $3)";
         if (kind == ActKind::kArchive) sql = "SELECT queue.archive($1, $2, $3)";
         if (kind == ActKind::kNack) {
-            sql = "SELECT queue.nack($1, $2, $3, $4)";
+            sql = "SELECT queue.nack($1, $2, $3, $4, $5)";
             params.push_back(delay < 0 ? Param() : Number(delay));
+            params.push_back(lease.receipt % 4 == 0 ? Param("it failed") : Param());
         }
         const auto rows = conn.Query(sql, params);
         resp_ = Now();
@@ -261,6 +292,9 @@ void Session::DoOne(ActKind kind, const Lease& lease, bool fenced, double delay)
         act.resp = resp_;
         act.answer = done ? Answer::kYes : Answer::kNo;
         if (done && kind == ActKind::kNack && delay > 0) act.until = req_ + support::FromSeconds(delay);
+        // Without a receipt it may have been somebody else's, later attempt.
+        const Nanos backoff = ShortestBackoff(shared_.queues[lease.queue], lease.read_ct);
+        if (done && kind == ActKind::kNack && delay < 0 && fenced && backoff > 0) act.until = req_ + backoff;
         Tally::Row& row = tally_.Of(op);
         ++(done ? row.messages : row.refused);
         if (done && Removes(kind)) --shared_.backlog;
@@ -365,6 +399,32 @@ void Session::SqlDelete(std::uint16_t queue, std::int64_t msg_id) {
         if (rows.Rows() > 1) Trouble("a plain DELETE of one id removed " + std::to_string(rows.Rows()) + " rows");
         ++(rows.Rows() > 0 ? tally_.Of(Op::kSqlDelete).messages : tally_.Of(Op::kSqlDelete).refused);
         shared_.backlog -= rows.Rows();
+    });
+}
+
+// Answers nobody but the journal: what has come back is what our transaction has stored, and nobody else has seen yet.
+void Session::Redrive(std::int64_t qty) {
+    Run(Op::kRedrive, [&](support::Conn& conn) {
+        const auto moved = conn.Query("SELECT queue.redrive($1, qty => $2)", {kDeadQueue, std::to_string(qty)});
+        resp_ = Now();
+        std::int64_t found = 0;
+        for (std::size_t i = 0; i < shared_.queues.size(); ++i) {
+            const auto queue = static_cast<std::uint16_t>(i);
+            if (shared_.queues[queue].max_attempts == 0) continue;
+            const auto rows =
+                conn.Query("SELECT msg_id, coalesce(message -> 'u', headers -> 'u')::bigint, group_key FROM queue." +
+                           support::QuoteIdentifier("q_" + shared_.queues[queue].name) +
+                           " WHERE xmin = pg_current_xact_id()::xid ORDER BY msg_id");
+            found += rows.Rows();
+            for (int row = 0; row < rows.Rows(); ++row) {
+                const GroupNo group = rows.IsNull(row, 2) ? kNoGroup : GroupNumber(rows.Text(row, 2));
+                journal_.sends.push_back({static_cast<std::uint64_t>(rows.Int(row, 1)), rows.Int(row, 0), tx_, queue,
+                                          req_, resp_, 0, group, 0, true});
+            }
+        }
+        tally_.Of(Op::kRedrive).messages += static_cast<std::uint64_t>(found);
+        if (found != moved.Int(0, 0))
+            Trouble("redrive answered " + std::to_string(moved.Int(0, 0)) + " and stored " + std::to_string(found));
     });
 }
 

@@ -15,6 +15,11 @@ bool SelfTest() {
     for (Case& sound : SoundCases()) cases.push_back(std::move(sound));
     for (Case& one : CounterAndLockCases()) cases.push_back(std::move(one));
     for (Case& one : ValueCases()) cases.push_back(std::move(one));
+    for (Case& one : DeadLetterCases()) cases.push_back(std::move(one));
+    for (Case& one : RedriveCases()) cases.push_back(std::move(one));
+    for (Case& one : HandlerCases()) cases.push_back(std::move(one));
+    for (Case& one : DedupCases()) cases.push_back(std::move(one));
+    for (Case& one : GroupCases()) cases.push_back(std::move(one));
     for (const Case& one : cases) {
         Story story;
         one.tell(story);

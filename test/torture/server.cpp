@@ -50,7 +50,7 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
     if (!server.Run({bindir + "/initdb", "-D", server.datadir_, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                      "--locale=C.UTF-8"}))
         throw std::runtime_error("initdb failed: see " + server.log_);
-    // Small buffers and frequent checkpoints: more torn pages, more replay.
+    // Small buffers and frequent checkpoints: more torn pages, more replay. Small segments: queues change tables often.
     const std::string settings = "listen_addresses = ''\n"
                                  "unix_socket_directories = '" +
                                  server.socket_ +
@@ -60,8 +60,10 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
                                  "\n"
                                  "shared_preload_libraries = 'pgqueue'\n"
                                  "max_connections = 60\n"
+                                 "max_worker_processes = 16\n"
                                  "max_prepared_transactions = 20\n"
                                  "shared_buffers = 32MB\n"
+                                 "pgqueue.segment_size = 128kB\n"
                                  "checkpoint_timeout = 30s\n"
                                  "deadlock_timeout = 200ms\n"
                                  "log_min_messages = warning\n"

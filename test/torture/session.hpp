@@ -18,11 +18,18 @@ namespace torture {
 // The queues' own visibility timeout, in seconds.
 constexpr double kQueueVt = 2;
 
+// Nobody reads it but the end; its messages are redriven.
+constexpr const char* kDeadQueue = "torture.dead";
+
+// So many deduplication keys are in use at a time, each for some sends.
+constexpr std::uint32_t kKeysInUse = 4;
+
 // A message in hand.
 struct Lease {
     std::uint16_t queue;
     std::int64_t msg_id;
     std::int64_t receipt;
+    std::int32_t read_ct = 0;
 };
 
 // How the server's clock and ours compare; measured over a connection.
@@ -55,6 +62,7 @@ struct Shared {
     std::atomic<std::uint64_t> next_uid = 1;
     std::atomic<std::uint32_t> next_gid = 1;
     std::atomic<std::uint64_t> next_value = 1;
+    std::atomic<std::uint32_t> next_key = kKeysInUse;
     std::atomic<std::int64_t> backlog = 0;  // roughly: sent less removed
     std::vector<std::atomic<int>> pids;     // of the workers' backends
 
@@ -70,13 +78,17 @@ struct SendOptions {
     double delay = 0;         // seconds; 0: none
     bool deliver_at = false;  // say the delay as an instant
     std::int64_t priority = 0;
+    GroupNo group = kNoGroup;
+    bool mixed = false;  // a batch: each message has a group of its own choice
+    bool keyed = false;  // a deduplication key; in a batch half of the messages have one
 };
 
 struct ReadOptions {
-    std::optional<double> vt;  // none: the queue's own
+    std::optional<double> vt = {};  // none: the queue's own
     std::int64_t qty = 1;
     double wait = 0;
-    int filter = -1;  // kind of message; -1: any
+    int filter = -1;                   // kind of message; -1: any
+    std::optional<bool> grouped = {};  // none: as the queue is set
 };
 
 class Session {
@@ -109,6 +121,7 @@ public:
     void Do(ActKind kind, const std::vector<Lease>& leases, bool fenced, bool batch, double delay = -1);
     void SetVt(const std::vector<Lease>& leases, double vt, bool fenced, bool batch);
     void SqlDelete(std::uint16_t queue, std::int64_t msg_id);
+    void Redrive(std::int64_t qty);  // as the first statement of a transaction
     void Fail();
 
     // --- keys
@@ -140,9 +153,11 @@ private:
     Answer LockAnswer(Op op, const std::string& sql, LockCall call);
     void WriteRows(const support::Result& rows, WriteKind kind);
     std::vector<Lease> TakeRows(const support::Result& rows, std::uint16_t queue, TakeKind kind, double asked,
-                                std::int64_t qty, int filter);
+                                const ReadOptions& options);
     void Blindly(std::uint16_t queue, bool removes, std::int64_t qty);
-    void WriteSend(std::uint16_t queue, std::uint64_t uid, const SendOptions& options, Nanos instant);
+    void WriteSend(std::uint16_t queue, std::uint64_t uid, const SendOptions& options, GroupNo group, std::uint32_t key,
+                   Nanos instant);
+    std::uint32_t AnyKey(std::uint64_t dice);
     void WriteAct(ActKind kind, const Lease& lease, bool fenced);
     void DoOne(ActKind kind, const Lease& lease, bool fenced, double delay);
     void DoBatch(ActKind kind, const std::vector<Lease>& leases, bool fenced);

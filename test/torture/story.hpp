@@ -10,15 +10,32 @@
 namespace torture {
 
 constexpr std::int64_t kFirstUid = 100;
+constexpr std::uint16_t kFifo = 2;
+constexpr std::uint16_t kUnloggedFifo = 3;
+constexpr std::uint16_t kGrouped = 4;
+constexpr std::uint16_t kTries = 5;
+constexpr std::uint16_t kHandledTries = 6;
+constexpr std::uint16_t kHandledFifo = 7;
+constexpr std::uint16_t kPausing = 8;
 
-// A journal in the making: queue 0 is logged, queue 1 unlogged; message 1 is number 100 and so on.
+// A journal in the making: queue 0 is logged, queue 1 unlogged; message 1 is number 100 and so on. Of groups: queue 2
+// is fifo, queue 3 fifo and unlogged, queue 4 has groups without an order. Queue 5 allows two attempts, and so does
+// queue 6, which has a handler; queue 7 is fifo and has one, queue 8 has a backoff of 100 ms and more.
 class Story {
 public:
     Story() {
-        j.queues = {{"logged", false}, {"unlogged", true}};
+        j.queues = {{.name = "logged"},
+                    {.name = "unlogged", .unlogged = true},
+                    {.name = "fifo", .fifo = true, .groups = true},
+                    {.name = "fifo, unlogged", .unlogged = true, .fifo = true, .groups = true},
+                    {.name = "groups", .groups = true},
+                    {.name = "tries", .max_attempts = 2},
+                    {.name = "handled", .max_attempts = 2, .backoff = 0.1, .handlers = 1},
+                    {.name = "handled, fifo", .fifo = true, .groups = true, .handlers = 1},
+                    {.name = "pausing", .backoff = 0.1, .backoff_max = 0.3}};
         j.first_uid = kFirstUid;
         j.conns.push_back({100});
-        history.ids.resize(2);
+        history.ids.resize(j.queues.size());
     }
 
     // --- transactions
@@ -93,8 +110,58 @@ public:
         Ack(id, receipt + id, 100'002, 100'003);
     }
     void Archived(int id, bool intact = true) { j.archived.push_back({Uid(id), id, 0, intact}); }
+    void Dead(int id, int attempts = 2) { j.dead.push_back({Uid(id), id, kTries, attempts, true}); }
+    // Message `to` is what redriving made of `from`.
+    void Redrive(int from, int to, TxId tx, int req, int resp, std::uint16_t queue = kTries) {
+        j.sends.push_back({Uid(from), to, tx, queue, T(req), T(resp), 0, kNoGroup, 0, true});
+    }
+    void SendKey(std::uint32_t key, int number, int told, TxId tx, int req, int resp) {
+        j.sends.push_back({Uid(number), told, tx, 0, T(req), T(resp), 0, kNoGroup, key});
+    }
+    // Leased, called and committed, or given up by a handler.
+    Take& Handled(int id, std::int64_t receipt, int ct, int leased, int called, std::uint16_t queue = kHandledTries) {
+        j.echoes.push_back(++place_);
+        return Called(TakeKind::kHandled, id, receipt, ct, leased, called, queue);
+    }
+    Take& Tried(int id, std::int64_t receipt, int ct, int leased, int called, std::uint16_t queue = kHandledTries) {
+        ++place_;
+        return Called(TakeKind::kTried, id, receipt, ct, leased, called, queue);
+    }
     void BlindRead(int req, int resp, bool removes = false, int qty = 1) {
         j.blinds.push_back({Unknown(req, req, resp), 0, removes, qty, T(req)});
+    }
+
+    // --- messages of groups
+    void SendTo(GroupNo group, int id, TxId tx, int req, int resp, int due = 0, std::uint16_t queue = kFifo) {
+        Send(id, tx, req, resp, due, queue);
+        j.sends.back().group = group;
+    }
+    void SentTo(GroupNo group, int id, int req, int resp, std::uint16_t queue = kFifo) {
+        SendTo(group, id, Auto(req, resp), req, resp, 0, queue);
+    }
+    Take& ReadOf(GroupNo group, int id, std::int64_t receipt, int ct, TxId tx, int req, int resp, int until,
+                 std::uint16_t queue = kFifo) {
+        Take& take = Read(id, receipt, ct, tx, req, resp, until, queue);
+        take.group = group;
+        take.grouped = true;
+        return take;
+    }
+    Take& ReadOf(GroupNo group, int id, std::int64_t receipt, int ct, int req, int resp, int until,
+                 std::uint16_t queue = kFifo) {
+        return ReadOf(group, id, receipt, ct, Auto(req, resp), req, resp, until, queue);
+    }
+    Act& DoOf(ActKind kind, int id, std::int64_t receipt, int req, int resp, int until = 0,
+              std::uint16_t queue = kFifo) {
+        return Do(kind, id, receipt, Answer::kYes, Auto(req, resp), req, resp, until, queue);
+    }
+    void AckOf(int id, std::int64_t receipt, int req, int resp, std::uint16_t queue = kFifo) {
+        DoOf(ActKind::kDelete, id, receipt, req, resp, 0, queue);
+    }
+    // Read and deleted by the final drain, in the order of their ids.
+    void DrainedOf(GroupNo group, int id, int ct = 1, std::uint16_t queue = kFifo) {
+        const int at = 100'000 + 100 * id;
+        ReadOf(group, id, 9999 + id, ct, at, at + 1, at + 30'000, queue);
+        AckOf(id, 9999 + id, at + 2, at + 3, queue);
     }
 
     static std::uint64_t Uid(int id) { return static_cast<std::uint64_t>(kFirstUid + id - 1); }
@@ -104,10 +171,24 @@ public:
     History history;
 
 private:
+    Take& Called(TakeKind kind, int id, std::int64_t receipt, int ct, int leased, int called, std::uint16_t queue) {
+        const TxId tx =
+            kind == TakeKind::kHandled ? Committed(leased, called, 200'000) : RolledBack(leased, called, 200'000);
+        j.takes.push_back({Uid(id), id, receipt, ct, tx, queue, kind, true, true, T(leased), T(called), kNever});
+        Take& take = j.takes.back();
+        take.place = place_;
+        if (j.queues[queue].fifo) {
+            take.group = 1;
+            take.grouped = true;
+        }
+        return take;
+    }
     TxId Add(const Tx& tx) {
         j.txs.push_back(tx);
         return static_cast<TxId>(j.txs.size() - 1);
     }
+
+    std::int64_t place_ = 0;  // of the last handler's call
 };
 
 struct Case {
@@ -120,5 +201,10 @@ std::vector<Case> FaultyCases();
 std::vector<Case> SoundCases();
 std::vector<Case> CounterAndLockCases();
 std::vector<Case> ValueCases();
+std::vector<Case> GroupCases();
+std::vector<Case> DeadLetterCases();
+std::vector<Case> RedriveCases();
+std::vector<Case> HandlerCases();
+std::vector<Case> DedupCases();
 
 }  // namespace torture

@@ -6,13 +6,37 @@
 namespace torture {
 
 const char* Name(Op op) {
-    static constexpr std::array<const char*, static_cast<std::size_t>(Op::kCount)> kNames = {
-        "send",    "send_batch", "read",         "read + delete",  "pop",
-        "peek",    "wait",       "delete",       "archive",        "plain DELETE",
-        "nack",    "set_vt",     "kv.set",       "kv.cas",         "kv.getset",
-        "kv.take", "kv.delete",  "kv.get_entry", "kv.incr",        "kv.get of a counter",
-        "kv.lock", "kv.renew",   "kv.unlock",    "kv.assert_lock", "other keys",
-        "COMMIT",  "ROLLBACK",   "ROLLBACK TO",  "PREPARE",        "an error on purpose"};
+    static constexpr std::array<const char*, static_cast<std::size_t>(Op::kCount)> kNames = {"send",
+                                                                                             "send_batch",
+                                                                                             "read",
+                                                                                             "read + delete",
+                                                                                             "pop",
+                                                                                             "peek",
+                                                                                             "wait",
+                                                                                             "delete",
+                                                                                             "archive",
+                                                                                             "plain DELETE",
+                                                                                             "nack",
+                                                                                             "set_vt",
+                                                                                             "redrive",
+                                                                                             "kv.set",
+                                                                                             "kv.cas",
+                                                                                             "kv.getset",
+                                                                                             "kv.take",
+                                                                                             "kv.delete",
+                                                                                             "kv.get_entry",
+                                                                                             "kv.incr",
+                                                                                             "kv.get of a counter",
+                                                                                             "kv.lock",
+                                                                                             "kv.renew",
+                                                                                             "kv.unlock",
+                                                                                             "kv.assert_lock",
+                                                                                             "other keys",
+                                                                                             "COMMIT",
+                                                                                             "ROLLBACK",
+                                                                                             "ROLLBACK TO",
+                                                                                             "PREPARE",
+                                                                                             "an error on purpose"};
     return kNames[static_cast<std::size_t>(op)];
 }
 

@@ -21,6 +21,7 @@ enum class Op : std::uint8_t {
     kSqlDelete,
     kNack,
     kSetVt,
+    kRedrive,
     kSet,
     kCas,
     kGetSet,

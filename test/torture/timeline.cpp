@@ -46,22 +46,23 @@ const char* Word(ActKind kind) {
 }
 
 const char* Word(TakeKind kind) {
-    static constexpr std::array<const char*, 3> kWords = {"read", "pop", "peek"};
+    static constexpr std::array<const char*, 5> kWords = {"read", "pop", "peek", "handled", "handler's attempt"};
     return kWords[static_cast<std::size_t>(kind)];
 }
 
 }  // namespace
 
-std::string MessageCheck::History() const {
+std::string MessageCheck::History(Nanos origin) const {
     struct Line {
         Nanos req;
         std::string text;
     };
     std::vector<Line> lines;
-    Nanos origin = kNever;
-    for (const Send* send : m_.sends) origin = std::min(origin, send->req);
-    for (const Take* take : m_.takes) origin = std::min(origin, take->req);
-    for (const Act* act : m_.acts) origin = std::min(origin, act->req);
+    if (origin == kNever) {
+        for (const Send* send : m_.sends) origin = std::min(origin, send->req);
+        for (const Take* take : m_.takes) origin = std::min(origin, take->req);
+        for (const Act* act : m_.acts) origin = std::min(origin, act->req);
+    }
     if (origin == kNever) origin = 0;
 
     const auto add = [&](TxId tx, Nanos req, Nanos resp, const std::string& what) {
@@ -72,7 +73,9 @@ std::string MessageCheck::History() const {
     };
     for (const Send* send : m_.sends)
         add(send->tx, send->req, send->resp,
-            "send of number " + std::to_string(send->uid) +
+            (send->redriven ? "redriving of number " : "send of number ") + std::to_string(send->uid) +
+                (send->key != 0 ? ", key " + std::to_string(send->key) : std::string()) +
+                (send->repeat ? ", a repeat" : "") +
                 (send->due != 0 ? ", due " + Ms(send->due, origin) : std::string()));
     for (const Take* take : m_.takes)
         add(take->tx, take->req, take->resp,
@@ -96,8 +99,26 @@ std::string MessageCheck::History() const {
     for (std::size_t i = 0; i < lines.size() && i < kMostLines; ++i) text += "\n" + lines[i].text;
     if (lines.size() > kMostLines) text += "\n      ... " + std::to_string(lines.size() - kMostLines) + " more";
     if (m_.leftover) text += "\n      in the table at the end";
+    if (!m_.dead.empty()) text += "\n      a dead letter at the end";
+    if (next_life_ != nullptr) text += "\n      redriven, as message " + std::to_string(next_life_->msg_id);
     if (!m_.archived.empty()) text += "\n      in the archive at the end";
     return text;
+}
+
+std::string HistoryOf(const Send& send, const Send& origin, Context& context) {
+    MessageView message;
+    message.queue = send.queue;
+    message.msg_id = send.msg_id;
+    const auto gather = [&](const auto& records, auto& into) {
+        for (const auto& record : records)
+            if (record.queue == send.queue && record.msg_id == send.msg_id) into.push_back(&record);
+    };
+    gather(context.journal.sends, message.sends);
+    gather(context.journal.takes, message.takes);
+    gather(context.journal.acts, message.acts);
+    gather(context.journal.archived, message.archived);
+    gather(context.journal.dead, message.dead);
+    return MessageCheck(message, context).History(origin.req);
 }
 
 }  // namespace torture

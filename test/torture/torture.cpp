@@ -5,6 +5,8 @@
 //   torture --seconds N --seed S [--datadir DIR --bindir DIR] CONNINFO  on one that runs; crashed only with --datadir
 //   torture --self-test                                                 can the checker find faults?
 //
+// The server's background workers must be on: some queues have handlers.
+//
 // Other options: --workers N (10), --round SECONDS (60: it drains and checks so often). The seed repeats the choices,
 // not the timing. The exit status is 0 only if nothing was violated.
 //
@@ -23,6 +25,7 @@
 #include "chaos.hpp"
 #include "checker.hpp"
 #include "drain.hpp"
+#include "handling.hpp"
 #include "kv_drain.hpp"
 #include "selftest.hpp"
 #include "worker.hpp"
@@ -98,7 +101,28 @@ Options Parse(int argc, char** argv) {
 }
 
 std::vector<Queue> Queues() {
-    return {{"torture", false}, {"torture.a-b_C", false}, {"Torture", false}, {"torture.unlogged", true}};
+    return {{"torture"},
+            {.name = "torture.a-b_C", .groups = true},
+            {.name = "Torture", .backoff = 0.02, .backoff_max = 0.3},
+            {.name = "torture.unlogged", .unlogged = true},
+            {.name = "torture.fifo", .fifo = true, .groups = true},
+            {.name = "torture.fifo.unlogged", .unlogged = true, .fifo = true, .groups = true},
+            {.name = "torture.tries", .max_attempts = 3, .backoff = 0.03, .backoff_max = 0.4},
+            {.name = "torture.handled",
+             .groups = true,
+             .max_attempts = 3,
+             .backoff = 0.02,
+             .backoff_max = 0.2,
+             .handlers = 2,
+             .batch = 5},
+            {.name = "torture.handled.fifo",
+             .fifo = true,
+             .groups = true,
+             .max_attempts = 4,
+             .backoff = 0.01,
+             .backoff_max = 0.1,
+             .handlers = 3,
+             .batch = 4}};
 }
 
 // What an earlier run has left, and the queues anew.
@@ -107,11 +131,19 @@ void SetUp(const Options& options) {
     const auto prepared = conn.Exec("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'torture %'");
     for (int i = 0; i < prepared.Rows(); ++i) conn.Exec("ROLLBACK PREPARED '" + std::string(prepared.Text(i, 0)) + "'");
     if (conn.Exec("SELECT to_regnamespace('queue') IS NULL").Bool(0, 0)) conn.Exec("CREATE EXTENSION pgqueue");
+    conn.Query("SELECT queue.drop($1)", {kDeadQueue});
+    conn.Query("SELECT queue.create($1)", {kDeadQueue});
     for (const Queue& queue : Queues()) {
         conn.Query("SELECT queue.drop($1)", {queue.name});
-        conn.Query("SELECT queue.create($1, vt => $2, unlogged => $3)",
-                   {queue.name, std::to_string(kQueueVt), queue.unlogged ? "t" : "f"});
+        conn.Query(
+            "SELECT queue.create($1, vt => $2, unlogged => $3, fifo => $4, max_attempts => $5, dead_letter => $6,"
+            " backoff => $7, backoff_max => $8)",
+            {queue.name, std::to_string(kQueueVt), queue.unlogged ? "t" : "f", queue.fifo ? "t" : "f",
+             queue.max_attempts != 0 ? support::Param(std::to_string(queue.max_attempts)) : support::Param(),
+             queue.max_attempts != 0 ? support::Param(kDeadQueue) : support::Param(), std::to_string(queue.backoff),
+             std::to_string(queue.backoff_max)});
     }
+    SetUpHandlers(conn, Queues());
     SetUpStores(conn);
 }
 
@@ -154,7 +186,7 @@ void Report(const Verdict& verdict, Totals& totals) {
 // What is next to be used, from round to round.
 struct Numbers {
     std::uint64_t uid = 1, value = 1;
-    std::uint32_t gid = 1;
+    std::uint32_t gid = 1, key = kKeysInUse;
 };
 
 // `next` and `history` go from round to round.
@@ -166,6 +198,7 @@ void Round(const Options& options, Server* server, double seconds, Nanos start, 
     shared.next_uid = next.uid;
     shared.next_gid = next.gid;
     shared.next_value = next.value;
+    shared.next_key = next.key;
     {
         Conn conn = Conn::Within(60, options.conninfo, "torture clock");
         shared.clock = ClockMap::Measure(conn);
@@ -222,8 +255,10 @@ void Round(const Options& options, Server* server, double seconds, Nanos start, 
     journal.Absorb(drainer.TakeJournal());
     totals.tally.Add(drainer.Counts());
 
+    ReadCalls(shared, conn, journal);
+
     Report(Check(journal, history), totals);
-    next = {shared.next_uid, shared.next_value, shared.next_gid};
+    next = {shared.next_uid, shared.next_value, shared.next_gid, shared.next_key + kKeysInUse};
     ++totals.rounds;
 }
 
@@ -244,6 +279,17 @@ void PrintTotals(const Options& options, const Totals& totals) {
     line(c.kept_over_crash, "leases and delays that had to outlive a crash");
     line(c.redelivered, "redeliveries, whose read_ct must grow");
     line(c.stale_refused, "stale receipts refused");
+    line(c.dead, "messages that were tried often enough, and are dead letters, once");
+    line(c.moved_on, "dead letters redriven, each to one new message");
+    line(c.backoffs, "pauses after a failed attempt in a queue with a backoff");
+    line(c.handled, "messages handled, with all of the handler's effects, once");
+    line(c.tried, "handlers' calls that failed, and left nothing");
+    line(c.calls_ordered, "calls with grouped messages, whose order must be right");
+    line(c.keys, "deduplication keys, with one message each");
+    line(c.repeats, "sends with a known key, which stored nothing");
+    line(c.keys_freed, "keys whose first send was rolled back, and whose next one stored its message");
+    line(c.group_ordered, "deliveries of grouped messages, whose order must be right");
+    line(c.group_leases, "leases, or prolongations, that kept their group to themselves");
     line(c.vanished_unlogged, "unlogged messages that a crash took");
     line(c.increments, "increments, whose sums must be unique and never fall");
     line(c.increments_undone, "of these in transactions rolled back, which count all the same");

@@ -50,6 +50,13 @@ std::uint16_t Worker::AnyQueue() {
     return static_cast<std::uint16_t>(rng_.Between(0, static_cast<std::int64_t>(shared_.queues.size()) - 1));
 }
 
+// Most of what has a handler is left to it.
+std::uint16_t Worker::QueueToRead() {
+    for (;;)
+        if (const std::uint16_t queue = AnyQueue(); shared_.queues[queue].handlers == 0 || rng_.Chance(0.2))
+            return queue;
+}
+
 // Moves up to `most` random leases, all of one queue and no message twice, out of `from`.
 std::vector<Lease> Worker::Choose(std::vector<Lease>& from, std::size_t most) {
     std::vector<Lease> chosen;
@@ -91,12 +98,23 @@ void Worker::SendSome() {
     const double dice = rng_.Fraction();
     if (dice < 0.15) options.delay = rng_.Uniform(0.05, 2.5);
     options.deliver_at = rng_.Chance(0.3);
-    if (rng_.Chance(0.2)) options.priority = rng_.Between(0, 9);
     const std::uint16_t queue = AnyQueue();
+    if (rng_.Chance(0.2) && !shared_.queues[queue].fifo) options.priority = rng_.Between(0, 9);
+    options.group = GroupFor(queue);
+    if (options.group == kNoGroup && rng_.Chance(0.2)) {
+        options.delay = 0;
+        options.keyed = true;
+    }
+    if (options.group != kNoGroup && rng_.Chance(0.25)) {  // one behind the other
+        for (auto left = rng_.Between(2, 5); left > 0 && !session_.Failed(); --left)
+            Remember(sent_, {queue, session_.Send(queue, options), 0}, rng_);
+        return;
+    }
     if (rng_.Chance(Crowded() ? 0.95 : 0.7)) {
         Remember(sent_, {queue, session_.Send(queue, options), 0}, rng_);
     } else {
         options.deliver_at = false;
+        options.mixed = options.group != kNoGroup && rng_.Chance(0.6);
         const auto count = static_cast<int>(rng_.Chance(0.9) ? rng_.Between(0, 30) : rng_.Between(30, 400));
         for (const std::int64_t id : session_.SendBatch(queue, count, options)) Remember(sent_, {queue, id, 0}, rng_);
     }
@@ -113,7 +131,14 @@ void Worker::ReadSome() {
     options.qty = rng_.Chance(0.5) ? 1 : rng_.Between(2, 60);
     if (rng_.Chance(0.2)) options.wait = rng_.Uniform(0.01, 0.6);
     if (rng_.Chance(0.1)) options.filter = static_cast<int>(rng_.Between(0, 3));
-    Keep(session_.Read(AnyQueue(), options));
+    const std::uint16_t queue = QueueToRead();
+    if (shared_.queues[queue].fifo) {
+        if (!options.vt || *options.vt > 1) options.vt = rng_.Uniform(0.3, 1);  // a group that waits is no torture
+        if (rng_.Chance(0.05)) options.grouped = false;
+    } else if (shared_.queues[queue].groups && rng_.Chance(0.5)) {
+        options.grouped = true;
+    }
+    Keep(session_.Read(queue, options));
 }
 
 // Acks, nacks and heartbeats for leases of ours, or of others.
@@ -187,7 +212,7 @@ void Worker::Brink() {
     options.vt = rng_.Uniform(0.002, 0.02);
     options.qty = rng_.Between(1, 6);
     const Nanos end = support::Now() + support::FromSeconds(*options.vt);
-    const std::vector<Lease> leases = session_.Read(AnyQueue(), options);
+    const std::vector<Lease> leases = session_.Read(QueueToRead(), options);
     for (const Lease& lease : leases) Remember(past_, lease, rng_);
     if (leases.empty() || session_.Failed()) return;
     const Nanos moment = end + rng_.Between(-400, 400) * 1000;
@@ -199,9 +224,56 @@ void Worker::Brink() {
         session_.Do(rng_.Chance(0.8) ? ActKind::kDelete : ActKind::kArchive, leases, true, batch);
 }
 
+GroupNo Worker::GroupFor(std::uint16_t queue) {
+    return shared_.queues[queue].groups ? AnyGroup(rng_.Next()) : kNoGroup;
+}
+
+std::uint16_t Worker::FifoQueue() {
+    for (;;)
+        if (const std::uint16_t queue = QueueToRead(); shared_.queues[queue].fifo) return queue;
+}
+
+// A consumer of a fifo queue as they are meant to be: some messages, and one after the other is done, or something goes
+// wrong.
+void Worker::Consume() {
+    ReadOptions options;
+    options.vt = rng_.Chance(0.3) ? rng_.Uniform(0.01, 0.1) : rng_.Uniform(0.1, 1.5);
+    options.qty = rng_.Chance(0.4) ? 1 : rng_.Between(2, 20);
+    if (rng_.Chance(0.3)) options.wait = rng_.Uniform(0.01, 0.3);
+    const std::vector<Lease> leases = session_.Read(FifoQueue(), options);
+    if (rng_.Chance(0.2) && !session_.Failed() && !leases.empty()) {
+        session_.Do(rng_.Chance(0.8) ? ActKind::kDelete : ActKind::kArchive, leases, true, true);
+        return;
+    }
+    for (const Lease& lease : leases) {
+        if (session_.Failed()) return;
+        if (rng_.Chance(0.05)) support::Pause(rng_.Between(0, 20) * support::kMillisecond);
+        const double dice = rng_.Fraction();
+        if (dice < 0.70)
+            session_.Do(ActKind::kDelete, {lease}, true, false);
+        else if (dice < 0.76)
+            session_.Do(ActKind::kArchive, {lease}, true, false);
+        else if (dice < 0.83)
+            session_.Do(ActKind::kNack, {lease}, true, false, rng_.Chance(0.5) ? 0 : rng_.Uniform(0.01, 0.3));
+        else if (dice < 0.91)
+            session_.SetVt({lease}, rng_.Uniform(0.01, 0.6), true, false);
+        else if (dice < 0.93)
+            session_.SqlDelete(lease.queue, lease.msg_id);
+        else if (dice < 0.97)
+            Keep({lease});
+        if (dice > 0.985) break;
+    }
+    for (const Lease& lease : leases)
+        if (rng_.Chance(0.2)) Remember(past_, lease, rng_);
+}
+
 void Worker::Anything() {
     if (rng_.Chance(0.3)) {
         keys_.Step();
+        return;
+    }
+    if (rng_.Chance(0.15)) {
+        Consume();
         return;
     }
     const double dice = rng_.Fraction();
@@ -224,11 +296,11 @@ void Worker::Alone() {
     } else if (dice < 0.86) {
         keys_.Burst();
     } else if (dice < 0.93) {
-        session_.ReadAndDelete(AnyQueue(), rng_.Chance(0.5) ? 1 : rng_.Between(1, 30));
+        session_.ReadAndDelete(QueueToRead(), rng_.Chance(0.5) ? 1 : rng_.Between(1, 30));
     } else if (dice < 0.935) {
         for (int i = 0; i < 20 && !shared_.stop; ++i) Brink();
     } else if (dice < 0.955) {
-        session_.Pop(AnyQueue(), rng_.Between(1, 20));
+        session_.Pop(QueueToRead(), rng_.Between(1, 20));
     } else if (dice < 0.98) {
         session_.Peek(AnyQueue(), rng_.Between(1, 10));
     } else {
@@ -242,6 +314,7 @@ void Worker::Transaction() {
     session_.Begin(kLevels[level < 0.8 ? 0 : level < 0.92 ? 1 : 2]);
     if (!session_.InTransaction()) return;
 
+    if (rng_.Chance(0.01)) session_.Redrive(rng_.Chance(0.5) ? rng_.Between(1, 10) : 1000);
     const auto steps = rng_.Between(1, 7);
     for (std::int64_t i = 0; i < steps && !shared_.stop; ++i) {
         if (session_.Failed()) {
@@ -257,7 +330,7 @@ void Worker::Transaction() {
         else if (dice < 0.22)
             session_.Fail();
         else if (dice < 0.26)
-            session_.Pop(AnyQueue(), rng_.Between(1, 10));
+            session_.Pop(QueueToRead(), rng_.Between(1, 10));
         else if (dice < 0.29)
             Brink();
         else if (dice < 0.32)

@@ -24,7 +24,11 @@ private:
     void AckSome();
     void Stale();
     void Brink();
+    void Consume();
+    GroupNo GroupFor(std::uint16_t queue);
+    std::uint16_t FifoQueue();
     std::uint16_t AnyQueue();
+    std::uint16_t QueueToRead();
     std::vector<Lease> Choose(std::vector<Lease>& from, std::size_t most);
     void Keep(std::vector<Lease> leases);
     void Forget();
