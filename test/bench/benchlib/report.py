@@ -6,9 +6,11 @@ import sys
 from dataclasses import dataclass, field
 
 from . import cron as jobs
+from . import handler as handlers
 from . import kv as keys
+from . import monitor as looks
 from .contestants import BARE, LABELS
-from .load import MESSAGE
+from .load import MESSAGE, percentile
 from .targets import MISSED, REACHED, percent, targets, times
 
 
@@ -24,6 +26,8 @@ class Results:
     restart: list = field(default_factory=list)
     kv: keys.Found = field(default_factory=keys.Found)
     cron: jobs.Found = field(default_factory=jobs.Found)
+    monitor: looks.Found = field(default_factory=looks.Found)
+    handler: handlers.Found = field(default_factory=handlers.Found)
     failed: list = field(default_factory=list)      # (workload, contestant, why)
 
 
@@ -116,6 +120,18 @@ def horizon(paper, runs):
                   " delivery waits for a tick")
 
 
+def handled(paper, found):
+    if found.rates:
+        paper.add()
+        paper.add(f"{'handlers that do nothing, messages a second':<52}{'rate':>12}")
+        for language, concurrency, batch, value in found.rates:
+            paper.add(f"    {language + f', concurrency {concurrency}, batch {batch}':<48}{value:>12,.0f}")
+    if found.latency:
+        paper.add()
+        paper.add(f"a send's commit to the handler's call, ms: median {percentile(found.latency, .5):.3f},"
+                  f" 99 % {percentile(found.latency, .99):.3f}")
+
+
 def latency(paper, found):
     if not found:
         return
@@ -148,6 +164,19 @@ def restart(paper, found):
         paper.add(f"  {f'{LABELS[r.contestant]}, {r.situation}':<50}{r.waiting:>12,}{r.connect:>10.1f}"
                   f"{r.first:>10.1f}{r.second:>10.2f}",
                   "32" if r.contestant == "pgqueue" else None)
+
+
+def looking(paper, found):
+    if found.metrics:
+        paper.add()
+        paper.add(f"{'looking at figures, 1 client':<52}{'waiting':>12}{'ms':>12}", "1")
+        for what, waiting, ms in found.metrics:
+            paper.add(f"  {what:<50}{waiting:>12,}{ms:>12.3f}", "32")
+    if found.filter:
+        paper.add()
+        paper.add(f"{'read one and delete it, 8 clients, a million waiting':<52}{'per second':>12}{'filtered/s':>12}", "1")
+        for what, rate, looks in found.filter:
+            paper.add(f"  {what:<50}{rate:>12,.0f}{looks:>12.1f}", "32")
 
 
 def hot_keys(paper, found):
@@ -210,8 +239,10 @@ def summary(results):
     horizon(paper, results.horizon)
     latency(paper, results.latency)
     restart(paper, results.restart)
+    looking(paper, results.monitor)
     hot_keys(paper, results.kv)
     redis(paper, results)
+    handled(paper, results.handler)
     scheduled(paper, results.cron)
     paper.add()
     paper.add(f"{'target':<58}{'needed':<40}{'figure':>14}", "1")
@@ -278,6 +309,16 @@ def write_files(results, folder):
                    *(("purge", what, str(run)) for what, run in results.kv.purge.items()),
                    *(("expire", f"second {second}", f"{size} {rows}") for second, size, rows in results.kv.expire),
                    *(("redis", what, " ".join(map(str, run))) for what, *run in results.kv.redis)])
+    if results.monitor.metrics or results.monitor.filter:
+        write_csv(to("monitor.csv"), ("workload", "what", "waiting", "ms", "per_second", "filtered_per_second"),
+                  [*(("metrics", what, waiting, f"{ms:.4f}", "", "") for what, waiting, ms in results.monitor.metrics),
+                   *(("filter", what, "", "", f"{rate:.1f}", f"{looks:.2f}")
+                     for what, rate, looks in results.monitor.filter)])
+    if results.handler.rates or results.handler.latency:
+        write_csv(to("handler.csv"), ("language", "concurrency", "batch", "per_second", "median_ms", "p99_ms"),
+                  [*((*kind, f"{value:.1f}", "", "") for *kind, value in results.handler.rates),
+                   *([("plpgsql", 1, 1, "", f"{percentile(results.handler.latency, .5):.4f}",
+                       f"{percentile(results.handler.latency, .99):.4f}")] if results.handler.latency else [])])
     if results.cron.late or results.cron.idle:
         write_csv(to("jobs.csv"), ("workload", "contestant", "wanted", "runs", "twice", "median_ms", "p99_ms", "last_ms",
                                    "idle_cpu_ms_a_minute", "idle_wakes_a_minute"),
