@@ -439,7 +439,7 @@ CREATE FUNCTION kv.measure(store text, OUT entries bigint, OUT expired bigint, O
     OUT misses bigint, OUT purged bigint, OUT purge_visits bigint)
 RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'pgqueue_kv_measure';
 
--- The stores that the role may SELECT from.
+-- The stores that the role may SELECT from; all of them for pg_monitor.
 CREATE VIEW kv.stats AS
 SELECT s.store, m.entries, m.expired, m.bytes, m.hits, m.misses, m.purged, m.purge_visits
 FROM kv.stores s CROSS JOIN LATERAL kv.measure(s.store) m;

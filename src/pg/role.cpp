@@ -7,6 +7,11 @@ bool MayActAs(const char* role) {
     return OidIsValid(oid) && (oid == GetUserId() || compat::MaySetRole(GetUserId(), oid));
 }
 
+bool MayMeasure(Oid relation) {
+    return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+           has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
 void CheckMember(const char* role, const char* what) {
     (void)get_role_oid(role, false);
     if (!MayActAs(role))

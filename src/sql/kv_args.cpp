@@ -28,11 +28,10 @@ std::optional<int64> MaxEntriesArg(const Args& args, int i) {
     return most;
 }
 
-bool May(AclMode privilege, std::string_view store) {
+Oid ValuesTable(std::string_view store) {
     char table[NAMEDATALEN];
     kv::ValuesName(pnstrdup(store.data(), store.size()), table);
-    const Oid oid = pg::RelationIn(kv::kSchema, table);
-    return OidIsValid(oid) && pg_class_aclcheck(oid, GetUserId(), privilege) == ACLCHECK_OK;
+    return pg::RelationIn(kv::kSchema, table);
 }
 
 }  // namespace pgqueue::sql

@@ -5,6 +5,7 @@
 #include "pgqueue/kv/store_admin.hpp"
 #include "pgqueue/kv/values.hpp"
 #include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/role.hpp"
 #include "pgqueue/sql/kv_args.hpp"
 #include "pgqueue/sql/result_set.hpp"
 
@@ -379,8 +380,11 @@ PGQUEUE_FUNCTION(pgqueue_kv_purge) {
     };
     if (!args.IsNull(0)) PG_RETURN_INT64(purge(StoreArg(args, 0)));
     int64 purged = 0;
-    for (const char* store : StoreNames())
-        if (May(ACL_DELETE, store)) purged += purge(store);
+    for (const char* store : StoreNames()) {
+        const Oid table = ValuesTable(store);
+        if (OidIsValid(table) && pg_class_aclcheck(table, GetUserId(), ACL_DELETE) == ACLCHECK_OK)
+            purged += purge(store);
+    }
     PG_RETURN_INT64(purged);
 }
 
@@ -389,8 +393,9 @@ PGQUEUE_FUNCTION(pgqueue_kv_measure) {
     args.Require(0, "store");
     ResultSet result(fcinfo, 7);
     // No row for a store that is gone, or that the role may not look at: the view shows the others.
-    if (!May(ACL_SELECT, StoreArg(args, 0))) return 0;
-    const Table values = Open(StoreArg(args, 0), ACL_SELECT, Part::kValues, AccessShareLock);
+    const Oid table = ValuesTable(StoreArg(args, 0));
+    if (!OidIsValid(table) || !pg::MayMeasure(table)) return 0;
+    const Table values = Open(StoreArg(args, 0), 0, Part::kValues, AccessShareLock);
     const Table cells = OpenOther(values, AccessShareLock);
     FlushReads(values.store);
     const Census of_values = TakeCensus(values);

@@ -3,6 +3,7 @@
 #include "pgqueue/page/released_leases.hpp"
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/role.hpp"
 #include "pgqueue/queue/figures.hpp"
 #include "pgqueue/sql/args.hpp"
 #include "pgqueue/sql/result_set.hpp"
@@ -27,11 +28,6 @@ struct Measured {
     char dead_letter[NAMEDATALEN] = "";
     int64 bytes = 0;
 };
-
-bool MayLookAt(Oid relation) {
-    return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-           has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
-}
 
 Oid RelationOf(const char* queue, void (*namer)(const char*, char*)) {
     char name[NAMEDATALEN];
@@ -141,7 +137,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
 
     // No row for a queue that is gone, or that the role may not look at: the view shows the others.
     const Oid parent = RelationOf(name, ParentName);
-    if (!OidIsValid(parent) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent)) || !MayLookAt(parent)) return 0;
+    if (!OidIsValid(parent) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent)) || !pg::MayMeasure(parent)) return 0;
 
     const pg::Vector<Oid> segments = SegmentsOf(parent, name);
     Measured measured;
@@ -171,7 +167,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     // Of a dead-letter queue that this role may look at.
     Measured dead;
     const Oid dead_parent = measured.dead_letter[0] != '\0' ? RelationOf(measured.dead_letter, ParentName) : InvalidOid;
-    if (OidIsValid(dead_parent) && MayLookAt(dead_parent))
+    if (OidIsValid(dead_parent) && pg::MayMeasure(dead_parent))
         (void)Measure(measured.dead_letter, SegmentsOf(dead_parent, measured.dead_letter), &dead);
     add_count(dead.figures ? dead.figures->Waiting() : 0, !dead.figures);
 

@@ -26,7 +26,7 @@ std::optional<double> TtlArg(const Args& args, int i, const char* name = "ttl");
 // A store's default: 0 for -1, which means none.
 std::optional<double> DefaultTtlArg(const Args& args, int i);
 std::optional<int64> MaxEntriesArg(const Args& args, int i);
-// Whether there is such a store and the role has the privilege on it.
-bool May(AclMode privilege, std::string_view store);
+// The table of a store's values; InvalidOid if there is no such store.
+Oid ValuesTable(std::string_view store);
 
 }  // namespace pgqueue::sql
