@@ -703,6 +703,10 @@ bool IsCurrent(const SegmentRef& ref) {
     return ref.generation != 0 && pg_atomic_read_u32(&slots[ref.slot].generation) == ref.generation;
 }
 
+void KeepInUse(const SegmentRef& ref) {
+    if (IsCurrent(ref)) Touch(&slots[ref.slot]);
+}
+
 bool DueBands(const SegmentRef& ref, Bound now, BandList* bands) {
     bands->clear();
     const SharedSlot slot(ref);

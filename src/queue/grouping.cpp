@@ -104,6 +104,7 @@ void EnsureGroups(Oid parent, SegmentPages* pages) {
             Relation rel = part.opened.segment;
             for (BlockNumber block = 0; page::BlockExists(rel, block); block++) {
                 CHECK_FOR_INTERRUPTS();
+                page::KeepInUse(part.map);
                 if (!SurveyPage(rel, part.map, block))
                     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                                     errmsg("too many messages of groups are out at once"),

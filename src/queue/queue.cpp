@@ -461,14 +461,31 @@ std::optional<OpenedQueue> OpenIfThere(const char* name, AclMode privileges, LOC
 
 void Close(const OpenedQueue& opened, LOCKMODE lock) { relation_close(opened.segment, lock); }
 
+namespace {
+
+// DDL on the parent locks the parent, then the segments one by one. A transaction that has one segment and comes to
+// another would meet it half-way, unless it has the parent's lock from the beginning. With one segment there is no
+// other, and it needs no second lock; nor may it ask for the parent's later, when there are more.
+Oid LockParent(Queue* queue, LOCKMODE lock) {
+    const LocalTransactionId now = compat::LocalTransaction();
+    if (queue->segment_count == 1) queue->alone_in = now;
+    if (queue->alone_in == now) return InvalidOid;
+    LockRelationOid(queue->parent, lock);
+    return queue->parent;
+}
+
+}  // namespace
+
 std::optional<OpenedQueue> TryOpenSegment(Queue* queue, uint32 number, LOCKMODE lock) {
     const Segment* segment = FindSegment(queue, number);
     if (segment == nullptr) return std::nullopt;
     const Oid table = segment->table;
+    const Oid parent = LockParent(queue, lock);
     LockRelationOid(table, lock);
     Relation rel = cache.Holds(queue) ? RelationIdGetRelation(table) : nullptr;
     if (rel != nullptr) return OpenedQueue{queue, rel, number};
     UnlockRelationOid(table, lock);
+    if (OidIsValid(parent)) UnlockRelationOid(parent, lock);
     queue->valid = false;
     return std::nullopt;
 }

@@ -104,6 +104,7 @@ private:
         UsePart(part);
         for (; block < end && page::BlockExists(rel_, block); block++) {
             CHECK_FOR_INTERRUPTS();
+            page::KeepInUse(part_);
             Buffer buffer = ReadBuffer(rel_, block);
             LockBuffer(buffer, BUFFER_LOCK_SHARE);
             const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));

@@ -137,7 +137,8 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
 
     // No row for a queue that is gone, or that the role may not look at: the view shows the others.
     const Oid parent = RelationOf(name, ParentName);
-    if (!OidIsValid(parent) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent)) || !pg::MayMeasure(parent)) return 0;
+    if (!OidIsValid(parent) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent)) || !pg::MayMeasure(parent))
+        return 0;
 
     const pg::Vector<Oid> segments = SegmentsOf(parent, name);
     Measured measured;

@@ -52,6 +52,7 @@ bool ForDuePages(Pages* pages, const SegmentRef& map, int band, Bound now, Look 
         const BlockNumber first = pages->Next(start);
         for (BlockNumber block = first; block < range.end; block = pages->Next(block + 1)) {
             CHECK_FOR_INTERRUPTS();
+            if (range.level > 0) KeepInUse(map);
             least = std::min(least, look(block, range.level == 0, range));
             stopped = done();
             if (stopped) break;

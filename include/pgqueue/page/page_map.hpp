@@ -126,6 +126,8 @@ SegmentRef FindMap(const SegmentKey& key, uint32 number, Relation table, uint64 
 // are left.
 bool TakeSurvey(const SegmentRef& ref, BlockNumber count, BlockNumber* first, BlockNumber* end);
 bool IsCurrent(const SegmentRef& ref);
+// For a long look at pages that have no words of their own: maps of others are evicted before this one.
+void KeepInUse(const SegmentRef& ref);
 
 // The bands that may have something at `now`, highest priority first. False: stale.
 bool DueBands(const SegmentRef& ref, Bound now, BandList* bands);

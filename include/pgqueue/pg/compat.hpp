@@ -173,4 +173,13 @@ inline uint32 WaitEvent(const char* name) {
 #endif
 }
 
+// The number that the session's top-level transaction has in this session.
+inline LocalTransactionId LocalTransaction() {
+#if PG_VERSION_NUM >= 170000
+    return MyProc->vxid.lxid;
+#else
+    return MyProc->lxid;
+#endif
+}
+
 }  // namespace pgqueue::compat
