@@ -64,7 +64,8 @@ CREATE TABLE beats (job text);
 SELECT queue.create('groups', fifo => true, vt => 3), queue.create('bands', vt => 3);
 SELECT cron.create_job('job ' || i, '1 second', format('INSERT INTO beats VALUES (%s)', i)) FROM generate_series(1, 3) i;
 SQL
-my $load = run_pgbench($node, 'load', <<'SQL', qw(-c 6 -T 20));
+# So many that the maps come and go, but a queue doesn't become longer than a map of this size can describe: then each read looks at all of it.
+my $load = run_pgbench($node, 'load', <<'SQL', qw(-c 6 -t 250));
 \set q random(1, 60)
 \set fate random(1, 5)
 \set key random(1, 5000)
