@@ -187,7 +187,7 @@ endif
 export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES RECIPES
 
 CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-recipes \
-	check-torture
+	check-reference check-torture
 .PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-recipes deps-differential deps-roots demo \
 	stop test checked test-all torture fuzz bench lint $(CHECKS)
 
@@ -198,8 +198,8 @@ help:
 #: make deps       install the Debian packages that are missing
 #: make demo       a server of its own, real messages through it; make stop ends it
 #: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
-#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-recipes and
-#:                 check-torture
+#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-recipes,
+#:                 check-reference and check-torture
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600

@@ -9,6 +9,7 @@
 #   <!-- session NAME -->         the next block is run by app in another session of this name
 #   <!-- until SQL -->            wait until SQL, asked by a superuser, answers true
 #   <!-- repeat until TEXT -->    the next block is run again and again until it prints the text; what counts is the last time
+#   <!-- masked -->               in what the next block prints, times and numbers of six digits and more may be any
 #   <!-- requires extension X --> the recipe is skipped where the server doesn't have it
 #
 # Then test/recipes/NAME.pl, where there is one, looks behind the scenes: with further sessions, killed in mid-step.
@@ -101,7 +102,7 @@ sub slurp {
 sub steps_of {
     my ($path) = @_;
     my @lines = split /\n/, slurp($path);
-    my ($number, $role, $session, $repeat, @steps) = (0, 'app', '');
+    my ($number, $role, $session, $repeat, $masked, @steps) = (0, 'app', '');
     my $block = sub {
         my @block;
         while (defined(my $line = shift @lines)) {
@@ -116,15 +117,17 @@ sub steps_of {
         if ($line =~ /^<!-- as (\w+) -->$/) { $role = $1 }
         elsif ($line =~ /^<!-- session (\w+) -->$/) { $session = $1 }
         elsif ($line =~ /^<!-- repeat until (.*) -->$/) { $repeat = $1 }
+        elsif ($line eq '<!-- masked -->') { $masked = 1 }
         elsif ($line =~ /^<!-- until (.*) -->$/) { push @steps, { until => $1, line => $number } }
         elsif ($line =~ /^<!-- requires extension (\w+) -->$/) { push @steps, { requires => $1 } }
         elsif ($line =~ /^<!--/) { die "$path:$number: not understood: $line\n" }
         elsif ($line =~ /^```sql$/) {
-            push @steps, { sql => undef, line => $number, role => $role, session => $session, repeat => $repeat };
+            push @steps, { sql => undef, line => $number, role => $role, session => $session, repeat => $repeat,
+                masked => $masked };
             $steps[-1]{sql} = $block->();
             die "$path:$number: the statement before has no end\n"
               unless (split /\n/, $steps[-1]{sql})[-1] =~ /;\s*(--.*)?$|\\(g\w*|\w+)\b/;
-            ($role, $session, $repeat) = ('app', '');
+            ($role, $session, $repeat, $masked) = ('app', '');
             # The next block is its output if there are only empty lines in between.
             my $i = 0;
             $i++ while $i < @lines && $lines[$i] eq '';
@@ -190,6 +193,14 @@ sub tidy {
     return join "\n", grep { $_ ne '' } map { s/\s+$//r } split /\n/, $text;
 }
 
+# The same for what differs from run to run, and the width of its column.
+sub mask {
+    my ($text) = @_;
+    $text =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/<time>/g;
+    $text =~ s/\b\d{6,}\b/<number>/g;
+    return $text =~ s/-{2,}/--/gr =~ s/ +/ /gr;
+}
+
 my @page = split /\n/, slurp($file);
 my %sessions;
 for my $step (@steps) {
@@ -203,7 +214,8 @@ for my $step (@steps) {
     do { $printed = $session->run($step->{sql}) }
       until !defined $step->{repeat} || index($printed, $step->{repeat}) >= 0 || time > $deadline;
     if (defined $step->{prints}) {
-        is(tidy($printed), tidy($step->{prints}), "line $step->{line}: prints what the page says")
+        my ($got, $expected) = map { $step->{masked} ? mask(tidy($_)) : tidy($_) } $printed, $step->{prints};
+        is($got, $expected, "line $step->{line}: prints what the page says")
           or $step->{printed} = $printed =~ s/[ \t]+$//mgr =~ s/\n+$//r =~ s/(with PID) \d+/$1 4711/gr;
     } else {
         ok($printed !~ /ERROR:|FATAL:|psql has ended|invalid command/, "line $step->{line}: no error") or diag($printed);
