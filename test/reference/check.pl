@@ -186,7 +186,18 @@ sub same_names {
       or diag(join "\n", (map { "not in the manual: $_" } @missing), (map { "only in the manual: $_" } @wrong));
 }
 
-my (%documented, %names, @seen);
+# Lines of both, in one order.
+sub same_lines {
+    my ($manual, $there, $what) = @_;
+    return pass($what) if join("\n", @$manual) eq join("\n", @$there);
+    my %manual = map { $_ => 1 } @$manual;
+    my %there = map { $_ => 1 } @$there;
+    my @lines = ((map { "manual: $_" } grep { !$there{$_} } @$manual), map { "server: $_" } grep { !$manual{$_} } @$there);
+    fail($what);
+    diag(join "\n", @lines ? @lines : 'the same in another order');
+}
+
+my %documented;
 for my $section (@sections) {
     my $name = $section->{name};
     next if $section->{page} eq 'settings.md';
@@ -197,7 +208,7 @@ for my $section (@sections) {
         push @{ $here{ $_ =~ s/^CALL //r =~ s/\(.*//r } }, $_ for @signatures;
         for (sort keys %here) {
             fail("$place: $_ stands elsewhere already") if $documented{$_}++;
-            is_deeply($here{$_}, $functions{$_} // ["no such function"], "$place: $_");
+            same_lines($here{$_}, $functions{$_} // ['no such function'], "$place: $_");
         }
         next if $name eq 'Trigger functions';
         is(join(' ', keys %here), $name, "$place: the heading names the function");
@@ -212,8 +223,8 @@ for my $section (@sections) {
         is($kind, $relation->{kind}, "$place: $name is a $relation->{kind}");
         is($first =~ /SELECT: everyone/ ? 1 : 0, $relation->{public} ? 1 : 0, "$place: who may read $name")
           if $relation->{kind} ne 'Type';
-        is_deeply([map { [plain($_->[0]), $_->[1]] } table_of($section, 'column', 'type')],
-            $relation->{columns}, "$place: the columns of $name");
+        same_lines([map { plain($_->[0]) . " $_->[1]" } table_of($section, 'column', 'type')],
+            [map { "@$_" } @{ $relation->{columns} }], "$place: the columns of $name");
     } elsif ($name eq 'Internal tables') {
         for my $row (table_of($section, 'table')) {
             my $table = plain($row->[0]);
@@ -228,7 +239,8 @@ same_names([keys %documented], [keys %functions, keys %relations], 'functions, t
 my @settings = grep { $_->{page} eq 'settings.md' } @sections;
 my %rows = map { plain($_->[0]) => [@$_[1 .. 5]] } map { table_of($_, 'setting', 'type', 'unit', 'default', 'range', 'context') } @settings;
 same_names([keys %rows], [keys %settings], 'settings: the table has them all');
-is_deeply($rows{$_}, $settings{$_}, "settings.md: $_") for grep { $settings{$_} } sort keys %rows;
+same_lines([join ' | ', @{ $rows{$_} }], [join ' | ', @{ $settings{$_} }], "settings.md: $_")
+  for grep { $settings{$_} } sort keys %rows;
 my %defined = map { $_ => 1 } slurp("$sources/settings.cpp") =~ /"(pgqueue\.\w+)"/g;
 same_names([map { $_->{name} } grep { $_->{name} =~ /^pgqueue\./ } @settings], [keys %defined], 'settings: each has its paragraph');
 
