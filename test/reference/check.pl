@@ -22,7 +22,8 @@ binmode $_, ':utf8' for *STDOUT, *STDERR, Test::More->builder->output, Test::Mor
 
 sub rows {
     my ($sql) = @_;
-    open my $out, '-|:utf8', 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-F', "\t", '-R', "\x1e", '-c', $sql or die "psql: $!\n";
+    my @psql = ('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-F', "\t", '-R', "\x1e");
+    open my $out, '-|:utf8', @psql, '-c', $sql or die "psql: $!\n";
     my $text = do { local $/; <$out> } // '';
     close $out or die "psql failed\n";
     $text =~ s/\n\z//;
@@ -76,10 +77,12 @@ sub relations {
         rows("SELECT c.oid::regclass, relkind, coalesce(bool_or(a.grantee = 0 AND privilege_type = 'SELECT'), false) "
             . "FROM (SELECT objid AS oid FROM pg_depend WHERE classid = 'pg_class'::regclass AND "
             . MEMBERS
-            . " UNION SELECT typrelid FROM pg_depend JOIN pg_type t ON t.oid = objid WHERE classid = 'pg_type'::regclass AND "
+            . ' UNION SELECT typrelid FROM pg_depend JOIN pg_type t ON t.oid = objid '
+            . "WHERE classid = 'pg_type'::regclass AND "
             . MEMBERS
             . " UNION SELECT unnest(ARRAY['queue.\"q_NAME\"', 'queue.\"a_NAME\"']::regclass[])) m "
-            . "JOIN pg_class c USING (oid) LEFT JOIN LATERAL aclexplode(relacl) a ON true WHERE relkind <> 'i' GROUP BY 1, 2")
+            . 'JOIN pg_class c USING (oid) LEFT JOIN LATERAL aclexplode(relacl) a ON true '
+            . "WHERE relkind <> 'i' GROUP BY 1, 2")
       )
     {
         my ($table, $kind, $public) = @$_;
@@ -97,8 +100,8 @@ sub relations {
 sub settings {
     my %settings;
     $settings{ $_->[0] } = [@$_[1 .. 5]]
-      for rows("SELECT name, vartype, unit, current_setting(name), min_val || ' to ' || max_val, context FROM pg_settings "
-          . "WHERE name LIKE 'pgqueue.%'");
+      for rows("SELECT name, vartype, unit, current_setting(name), min_val || ' to ' || max_val, context "
+          . "FROM pg_settings WHERE name LIKE 'pgqueue.%'");
     return %settings;
 }
 
@@ -125,7 +128,7 @@ die "usage: check.pl DOCS SOURCES, or check.pl --print\n" unless $sources;
 sub sections_of {
     my ($page) = @_;
     my ($number, $fenced, @sections) = (0, 0);
-    for my $line (split /\n/, slurp("$docs/$page")) {
+    for my $line (split /\n/, slurp($page =~ m{/} ? $page : "$docs/$page")) {
         $number++;
         $fenced = !$fenced if $line =~ /^```/;
         if (!$fenced && $line =~ /^(#+) (.*)$/) {
@@ -192,7 +195,8 @@ sub same_lines {
     return pass($what) if join("\n", @$manual) eq join("\n", @$there);
     my %manual = map { $_ => 1 } @$manual;
     my %there = map { $_ => 1 } @$there;
-    my @lines = ((map { "manual: $_" } grep { !$there{$_} } @$manual), map { "server: $_" } grep { !$manual{$_} } @$there);
+    my @lines = map { "manual: $_" } grep { !$there{$_} } @$manual;
+    push @lines, map { "server: $_" } grep { !$manual{$_} } @$there;
     fail($what);
     diag(join "\n", @lines ? @lines : 'the same in another order');
 }
@@ -213,7 +217,8 @@ for my $section (@sections) {
         next if $name eq 'Trigger functions';
         is(join(' ', keys %here), $name, "$place: the heading names the function");
         my $text = join "\n", @{ $section->{lines} };
-        ok($text =~ /^\*\*Rights\*\* .*\*\*Effect\*\* .*\*\*Errors\*\* /ms, "$place: rights, effect and errors of $name");
+        ok($text =~ /^\*\*Rights\*\* .*\*\*Effect\*\* .*\*\*Errors\*\* /ms,
+            "$place: rights, effect and errors of $name");
     } elsif ($name =~ /^(queue|kv|cron|pgqueue)\.\w+$/) {
         $documented{$name}++;
         my $relation = $relations{$name};
@@ -233,16 +238,29 @@ for my $section (@sections) {
         }
     }
 }
-same_names([keys %documented], [keys %functions, keys %relations], 'functions, types, views and tables: the manual has them all');
+same_names([keys %documented], [keys %functions, keys %relations], 'functions, types, views, tables: all are there');
+is((rows("SELECT count(*) FROM pg_depend JOIN pg_proc p ON p.oid = objid WHERE classid = 'pg_proc'::regclass AND "
+          . MEMBERS . " AND (proisstrict OR proparallel <> 'u')"))[0][0], 0, 'none is STRICT, all are PARALLEL UNSAFE');
 
 # Settings. Those that the server doesn't show have no row.
 my @settings = grep { $_->{page} eq 'settings.md' } @sections;
-my %rows = map { plain($_->[0]) => [@$_[1 .. 5]] } map { table_of($_, 'setting', 'type', 'unit', 'default', 'range', 'context') } @settings;
+my %rows = map { plain($_->[0]) => [@$_[1 .. 5]] }
+  map { table_of($_, 'setting', 'type', 'unit', 'default', 'range', 'context') } @settings;
 same_names([keys %rows], [keys %settings], 'settings: the table has them all');
 same_lines([join ' | ', @{ $rows{$_} }], [join ' | ', @{ $settings{$_} }], "settings.md: $_")
   for grep { $settings{$_} } sort keys %rows;
 my %defined = map { $_ => 1 } slurp("$sources/settings.cpp") =~ /"(pgqueue\.\w+)"/g;
-same_names([map { $_->{name} } grep { $_->{name} =~ /^pgqueue\./ } @settings], [keys %defined], 'settings: each has its paragraph');
+my @described = grep { /^pgqueue\./ } map { $_->{name} } @settings;
+same_names(\@described, [keys %defined], 'settings: each has its paragraph');
+
+# The guides, and the README, tell some of the defaults as well.
+for my $guide (glob "$docs/../*.md $docs/../../README.md") {
+    my @told = map { table_of($_, 'setting', 'default') } sections_of($guide);
+    next unless @told;
+    my @false = grep { (($settings{ plain($_->[0]) } // [])->[2] // '') ne plain($_->[1]) } @told;
+    ok(!@false, basename($guide) . ': the defaults of ' . @told . ' settings')
+      or diag(join "\n", map { "$_->[0] $_->[1]" } @false);
+}
 
 # Messages.
 my $string = qr/"(?:[^"\\]|\\.)*+"/;
@@ -279,31 +297,34 @@ for my $file (split /\n/, `find "$sources" "$sources/../include" -name '*.cpp' -
     }
     $raised{ '22023 ' . message($1) } = 1 while $code =~ /\bInvalid\(($literals),/g;
     my $of = basename($file);
-    $reasons{queue}{ message($1) } = 1 while $of eq 'queue.cpp' && $code =~ /RaiseLayout\(\s*rel,\s*(?:psprintf\()?($literals)/g;
+    $reasons{queue}{ message($1) } = 1
+      while $of eq 'queue.cpp' && $code =~ /RaiseLayout\(\s*rel,\s*(?:psprintf\()?($literals)/g;
     $reasons{store}{ message($1) } = 1
       while $of eq 'store.cpp' && $code =~ /(?:RaiseLayout\(\s*rel,\s*|return )(?:psprintf\()?($literals)[,;]/g;
     $reasons{schedule}{ message($1) } = 1 while $of eq 'schedule.cpp' && $code =~ /("(?!day of )[a-z]+ [^"]+")/g;
 }
 
+my @errors = grep { $_->{page} eq 'errors.md' } @sections;
 my (%explained, %explained_reasons);
-my ($chapter) = ('');
-for my $section (grep { $_->{page} eq 'errors.md' } @sections) {
+my $chapter = '';
+for my $section (@errors) {
     $chapter = $section->{name} =~ /^([0-9A-Z]{5}) / ? $1 : $section->{name} if $section->{level} == 2;
     $explained{"$chapter " . plain($_->[0])} = 1 for table_of($section, 'message');
     my ($of) = $section->{name} =~ /Reasons.*\b(queue|store|schedule)\b/;
     $explained_reasons{$of}{ plain($_->[0]) } = 1 for $of ? table_of($section, 'reason') : ();
 }
 same_names([keys %explained], [keys %raised], 'errors.md: the messages of the sources');
-same_names([keys %{ $explained_reasons{$_} }], [keys %{ $reasons{$_} }], "errors.md: the reasons for which a $_ is refused")
+same_names([keys %{ $explained_reasons{$_} }], [keys %{ $reasons{$_} }], "errors.md: why a $_ is refused")
   for qw(queue store schedule);
 
 # SQLSTATEs that a function's section names are explained.
-my %explained_states = map { $_ => 1 } map { $_->{name} =~ /^([0-9A-Z]{5}) / ? $1 : () } grep { $_->{page} eq 'errors.md' } @sections;
+my %explained_states = map { $_ => 1 } map { $_->{name} =~ /^([0-9A-Z]{5}) / } @errors;
 $explained_states{ plain($_->[0]) } = 1 for map { table_of($_, 'SQLSTATE') } @sections;
 for my $section (@sections) {
     my ($errors) = join("\n", @{ $section->{lines} }) =~ /\*\*Errors\*\* (.*?)(\n\n|\z)/s or next;
     my @unknown = grep { !$explained_states{$_} } $errors =~ /\b(\d[0-9A-Z]{4})\b/g;
-    ok(!@unknown, where($section) . ": errors.md explains what $section->{name} raises") or diag("not explained: @unknown");
+    ok(!@unknown, where($section) . ": errors.md explains what $section->{name} raises")
+      or diag("not explained: @unknown");
 }
 
 # Links lead somewhere, and the index names everything.
@@ -319,11 +340,14 @@ for my $page (@pages) {
         my ($file, $anchor) = ($1 eq '' ? $page : $1, $2 // '');
         next if $file =~ /^https?:/;
         $linked{"$file$anchor"} = 1 if $page eq 'README.md';
-        push @dead, "$file$anchor" unless -e "$docs/$file" && ($anchor eq '' || $file =~ m{/} || $anchors{"$file$anchor"});
+        my $found = -e "$docs/$file" && ($anchor eq '' || $file =~ m{/} || $anchors{"$file$anchor"});
+        push @dead, "$file$anchor" unless $found;
     }
     ok(!@dead, "$page: its links lead somewhere") or diag("dead: @dead");
 }
-my @entries = grep { $anchors{$_}{name} =~ /^(queue|kv|cron|pgqueue)\.\w+$/ } keys %anchors;
-same_names([grep { $anchors{$_} && $anchors{$_}{name} =~ /^(queue|kv|cron|pgqueue)\.\w+$/ } keys %linked], \@entries, 'README.md: the index has everything');
+my $object = qr/^(queue|kv|cron|pgqueue)\.\w+$/;
+my @entries = grep { $anchors{$_}{name} =~ $object } keys %anchors;
+my @named = grep { $anchors{$_} && $anchors{$_}{name} =~ $object } keys %linked;
+same_names(\@named, \@entries, 'README.md: the index has everything');
 
 done_testing();
