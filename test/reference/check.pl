@@ -94,6 +94,10 @@ sub relations {
         $relations{$table} = { kind => $kinds{$kind} // 'Sequence', public => $public eq 't', columns => \@columns };
     }
     rows("SELECT queue.drop('NAME')");
+    # Domains, enums and the like have no columns.
+    $relations{ $_->[0] } = { kind => 'Type', columns => [] }
+      for rows("SELECT format_type(objid, NULL) FROM pg_depend JOIN pg_type t ON t.oid = objid WHERE typrelid = 0 AND "
+          . "classid = 'pg_type'::regclass AND " . MEMBERS);
     return %relations;
 }
 
@@ -242,6 +246,9 @@ same_names([keys %documented], [keys %functions, keys %relations], 'functions, t
 is((rows("SELECT count(*) FROM pg_depend JOIN pg_proc p ON p.oid = objid WHERE classid = 'pg_proc'::regclass AND "
           . MEMBERS . " AND (proisstrict OR proparallel <> 'u')"))[0][0], 0, 'none is STRICT, all are PARALLEL UNSAFE');
 
+my @kinds = sort map { $_->[0] } rows('SELECT DISTINCT classid::regclass FROM pg_depend WHERE ' . MEMBERS);
+same_lines(\@kinds, [qw(pg_class pg_namespace pg_proc pg_type)], 'the extension has no other kinds of objects');
+
 # Settings. Those that the server doesn't show have no row.
 my @settings = grep { $_->{page} eq 'settings.md' } @sections;
 my %rows = map { plain($_->[0]) => [@$_[1 .. 5]] }
@@ -284,10 +291,13 @@ while ($codes =~ /#define (ERRCODE_\w+) MAKE_SQLSTATE\(([^)]*)\)/g) {
 
 my $literals = qr/(?:$string|INT64_FORMAT|\s)+/;
 my (%raised, %reasons);
+my ($written, $understood) = (0, 0);
 for my $file (split /\n/, `find "$sources" "$sources/../include" -name '*.cpp' -o -name '*.hpp'`) {
     my $code = slurp($file);
+    $written += () = $code =~ /\berrmsg\(/g;
     while ($code =~ /\bereport\s*$parens/g) {
         my $report = $1;
+        $understood += () = $report =~ /\berrmsg\(/g;
         my ($level) = $report =~ /^\(\s*(\w+)/;
         my @codes = map { $sqlstates{$_} } map { /(ERRCODE_\w+)/g } $report =~ /errcode$parens/g;
         @codes = ('In the server\'s log') if $level eq 'LOG';
@@ -303,6 +313,8 @@ for my $file (split /\n/, `find "$sources" "$sources/../include" -name '*.cpp' -
       while $of eq 'store.cpp' && $code =~ /(?:RaiseLayout\(\s*rel,\s*|return )(?:psprintf\()?($literals)[,;]/g;
     $reasons{schedule}{ message($1) } = 1 while $of eq 'schedule.cpp' && $code =~ /("(?!day of )[a-z]+ [^"]+")/g;
 }
+
+is($understood, $written, 'errors.md: all messages of the sources were read');
 
 my @errors = grep { $_->{page} eq 'errors.md' } @sections;
 my (%explained, %explained_reasons);
