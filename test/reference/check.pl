@@ -243,6 +243,7 @@ for my $section (@sections) {
     }
 }
 same_names([keys %documented], [keys %functions, keys %relations], 'functions, types, views, tables: all are there');
+diag("to be added: $_") for map { @{ $functions{$_} } } grep { !$documented{$_} } sort keys %functions;
 is((rows("SELECT count(*) FROM pg_depend JOIN pg_proc p ON p.oid = objid WHERE classid = 'pg_proc'::regclass AND "
           . MEMBERS . " AND (proisstrict OR proparallel <> 'u')"))[0][0], 0, 'none is STRICT, all are PARALLEL UNSAFE');
 
