@@ -1,4 +1,5 @@
-# pg_upgrade, here to the same version: messages, leases and numbers survive it.
+# pg_upgrade: messages, leases and numbers survive it. To the same version, or from the server whose bin folder is in
+# PGQUEUE_OLD_INSTALL, which must have the extension too: PGQUEUE_OLD_INSTALL=/usr/lib/postgresql/15.
 use strict;
 use warnings FATAL => 'all';
 
@@ -8,8 +9,10 @@ use PgQueueTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $old = queue_node('old');
-my $new = queue_node('new', start => 0);
+# Both with checksums: what initdb does without being told differs between versions.
+my @init = (init => ['--data-checksums']);
+my $old = queue_node('old', @init, install_path => $ENV{PGQUEUE_OLD_INSTALL});
+my $new = queue_node('new', @init, start => 0);
 sql($old, <<'SQL');
 CREATE ROLE alice LOGIN;
 GRANT CREATE ON DATABASE postgres TO alice;

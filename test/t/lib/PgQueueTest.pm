@@ -20,9 +20,10 @@ our @EXPORT = qw(queue_node configure create_extension sql fails_with drain sess
 #   preload    0: without the library    start      0: not started, no extension
 #   streaming  as init's allows_streaming
 #   archiving  as init's has_archiving
+#   install_path   of another server
 sub queue_node {
     my ($name, %options) = @_;
-    my $node = PostgreSQL::Test::Cluster->new($name);
+    my $node = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
     $node->init(
         extra => [ '--encoding=UTF8', '--locale=C', @{ $options{init} // [] } ],
         allows_streaming => $options{streaming} // 0,
