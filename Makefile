@@ -184,22 +184,23 @@ endif
 ifneq ($(origin PG_CONFIG),file)
 export PG_CONFIG
 endif
-export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES RECIPES
+export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES RECIPES CLIENTS
 
-CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-recipes \
-	check-reference check-torture
-.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-recipes deps-differential deps-roots demo \
-	stop test checked test-all torture fuzz bench lint $(CHECKS)
+CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-clients \
+	check-recipes check-reference check-torture
+.PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-drivers deps-clients deps-recipes \
+	deps-differential deps-roots demo stop test checked test-all torture fuzz bench lint $(CHECKS)
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
 #: make [PG_VERSION=NN | PG_CONFIG=path]  build the extension; make install puts it on the machine
 #: make deps       install the Debian packages that are missing
+#: make deps-clients   the same for the examples in Go and Java, 300 to 700 MB each; make test does without
 #: make demo       a server of its own, real messages through it; make stop ends it
 #: make test       every test, on servers of their own; the parts are check-regress, check-isolation, check-tap,
-#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-recipes,
-#:                 check-reference and check-torture
+#:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-clients,
+#:                 check-recipes, check-reference and check-torture
 #: make test-all   the same on every supported version, in Debian roots
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
@@ -219,6 +220,15 @@ deps-differential: deps
 	@test/run/deps differential
 
 test test-all check-examples: deps-examples
+
+deps-drivers: deps-examples
+	@test/run/deps clients
+
+test test-all check-clients: deps-drivers
+
+# Go and the JDK, which are large. Where they are, the tests use them.
+deps-clients: deps-drivers
+	@test/run/deps toolchains
 
 deps-recipes: deps
 	@test/run/deps recipes
