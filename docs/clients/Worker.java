@@ -1,4 +1,4 @@
-// A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+// A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 //
 // Run:   java -cp /usr/share/java/postgresql.jar Worker.java [QUEUE [LEASE]]     jobs, 30 seconds. Start as many as you
 //        like; SIGTERM stops one.
@@ -73,7 +73,7 @@ public class Worker {
         }
     }
 
-    // The number of columns is that of the values: `call` is for statements that answer one value, or nothing.
+    // The one value that a statement answers, if it answers any.
     static Object call(Connection c, String sql, Object... values) throws SQLException {
         try (var s = c.prepareStatement(sql)) {
             for (int i = 0; i < values.length; i++)
@@ -121,22 +121,25 @@ public class Worker {
     static void handle(ExecutorService thread, Job job, Map<Long, Job> hand) throws Exception {
         var future = thread.submit(() -> work(job));
         try {
-            String result = null;
-            while (result == null) {
+            String result;
+            while (true) {
                 try {
                     result = future.get((long) (lease * 1000 / 3), TimeUnit.MILLISECONDS);
+                    break;
                 } catch (TimeoutException stillAtWork) {
                     run(c -> renew(c, hand, lease));
                 }
             }
             String text = result;
-            System.out.println((run(c -> finish(c, job, text)) ? "done " : "too late, the lease was lost: ") + job.msgId);
+            boolean done = run(c -> finish(c, job, text));
+            System.out.println((done ? "done " : "too late, the lease was lost: ") + job.msgId);
         } catch (CancellationException error) {
             throw error;
         } catch (Exception error) { // of the work or of its INSERT: the message's fault, not ours
             var cause = error instanceof ExecutionException ? error.getCause() : error;
-            System.out.println("failed: " + cause.getMessage());
-            run(c -> call(c, "SELECT queue.nack(?, ?, ?, error => ?)", queue, job.msgId, job.receipt, cause.getMessage()));
+            var text = cause.getMessage();
+            System.out.println("failed: " + text);
+            run(c -> call(c, "SELECT queue.nack(?, ?, ?, error => ?)", queue, job.msgId, job.receipt, text));
         }
     }
 

@@ -1,9 +1,9 @@
-// A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+// A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 //
 // Run: go run worker.go [QUEUE [LEASE]], by default jobs, 30 seconds. Start as many as you like; SIGTERM stops one.
 //
-// Needs: github.com/lib/pq; setup.sql. With Debian's golang-github-lib-pq-dev: GO111MODULE=off GOPATH=/usr/share/gocode.
-// PGHOST, PGDATABASE and so on say where the server is; without TLS also PGSSLMODE=disable, but for a unix socket.
+// Needs: github.com/lib/pq (Debian: golang-github-lib-pq-dev, GO111MODULE=off, GOPATH=/usr/share/gocode); setup.sql.
+// PGHOST, PGDATABASE and so on say where the server is; over TCP without TLS PGSSLMODE=disable, too.
 package main
 
 import (

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+// A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 //
 // Run:   node worker.js [QUEUE [LEASE]]     jobs, 30 seconds. Start as many as you like; SIGTERM stops one.
 // Needs: pg (npm install pg; Debian: node-pg); setup.sql. PGHOST, PGDATABASE and so on say where the server is.
@@ -31,7 +31,7 @@ async function run(action) {
     try {
       return await action();
     } catch (error) {
-      // An error without a severity isn't the server's; these classes are its connection, conflicts, resources, shutdown.
+      // Without a severity it isn't the server's. The classes are the connection, conflicts, resources, shutdown.
       if (error.severity && !/^(08|40|53|57)/.test(error.code)) throw error;
       console.log(`connection: ${error.message}`);
       if (stop) process.exit(1); // what is in hand comes back when its lease runs out

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+"""A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 
 Run:   python3 worker.py [QUEUE [LEASE]]     jobs, 30 seconds. Start as many as you like; SIGTERM stops one.
 Needs: psycopg 3 (Debian: python3-psycopg); setup.sql. PGHOST, PGDATABASE and so on say where the server is.

@@ -1,5 +1,5 @@
 #!/usr/bin/env ruby
-# A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+# A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 #
 # Run:   ruby worker.rb [QUEUE [LEASE]]     jobs, 30 seconds. Start as many as you like; SIGTERM stops one.
 # Needs: pg (gem install pg; Debian: ruby-pg); setup.sql. PGHOST, PGDATABASE and so on say where the server is.

@@ -1,10 +1,10 @@
 #!/bin/bash
-# A worker: reads in batches, keeps its leases while it works, and ends a message together with what it has done for it.
+# A worker: reads in batches, keeps its leases while it works, and ends a message together with what was done for it.
 # Each statement is a psql, and so a connection, of its own: for work that is seldom, or heavy.
 #
 # Run:   bash worker.sh [QUEUE [LEASE]]     jobs, 30 seconds. Start as many as you like; SIGTERM stops one.
 # Needs: psql; setup.sql. PGHOST, PGDATABASE and so on say where the server is.
-set -uo pipefail
+set -o pipefail
 
 queue=${1:-jobs} lease=${2:-30}
 pause=$(awk "BEGIN { print $lease / 3 }") # between two heartbeats
@@ -16,7 +16,7 @@ trap stop=1 TERM # runs when the command in the foreground has ended
 
 # The slow part, outside of any transaction. Yours goes here: this one sleeps, and fails as the message says.
 work() { # ID SECONDS FAILURES ATTEMPT: prints the result or, failing, the error
-    sleep "$2"
+    sleep "$2" || return
     if [ "$4" -le "$3" ]; then
         echo "job $1: attempt $4 failed"
         return 1
@@ -48,7 +48,7 @@ renew() { # SECONDS IDS RECEIPTS
         <<<"SELECT msg_id FROM queue.set_vt_batch(:'queue', :'ids', :seconds, :'receipts');"
 }
 
-# The ack and the result, both or neither. Prints `late` if the lease was lost, and so the work was somebody else's.
+# The ack and the result, both or neither. If the lease was lost, the work was somebody else's.
 finish() { # MSG-ID RECEIPT JOB RESULT
     sql "id=$1" "receipt=$2" "job=$3" "result=$4" <<'SQL'
 BEGIN;
@@ -78,7 +78,7 @@ beat() { # IDS RECEIPTS
 
 handle() { # MSG-ID RECEIPT ATTEMPT JOB SECONDS FAILURES
     local result
-    if result=$(work "$4" "$5" "$6" "$3") && result=$(finish "$1" "$2" "$4" "$result" 2>&1); then
+    if result=$(work "$4" "$5" "$6" "$3" 2>&1) && result=$(finish "$1" "$2" "$4" "$result" 2>&1); then
         echo "$result"
     else
         give_up "$1" "$2" "$result"
@@ -86,11 +86,15 @@ handle() { # MSG-ID RECEIPT ATTEMPT JOB SECONDS FAILURES
 }
 
 while [ -z "$stop" ]; do
-    # What the work needs of the message, one to a line; with text in it: JSON, which has no line feeds and tabs.
-    mapfile -t messages < <(sql "batch=$batch" <<<"
+    # A line for each message, with what the work needs of it. As JSON, text has neither line feeds nor tabs.
+    rows=$(sql "batch=$batch" <<<"
         SELECT msg_id, receipt, read_ct, message -> 'id', message -> 'seconds', message -> 'failures'
-        FROM queue.read(:'queue', vt => :lease, qty => :batch)")
-    [ ${#messages[@]} -gt 0 ] || sql "wait=$wait" <<<"CALL queue.wait(:'queue', :wait)"
+        FROM queue.read(:'queue', vt => :lease, qty => :batch)") || exit
+    if [ -z "$rows" ]; then
+        sql "wait=$wait" <<<"CALL queue.wait(:'queue', :wait)" || exit
+        continue
+    fi
+    mapfile -t messages <<<"$rows"
 
     ids=() receipts=()
     for message in "${messages[@]}"; do
