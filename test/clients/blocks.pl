@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# blocks.pl PAGE LANGUAGE PROGRAM OUTPUT: the blocks of one language on a page, one after the other, are the program, and
-# the blocks without a language that follow them are what it prints.
+# blocks.pl PAGE LANGUAGE PROGRAM OUTPUT: the blocks of one language on a page, one after the other, are the program,
+# and the blocks without a language that follow them are what it prints.
 use strict;
 use warnings;
 
