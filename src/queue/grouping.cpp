@@ -1,5 +1,7 @@
 #include "pgqueue/queue/grouping.hpp"
 
+#include "pgqueue/page/key_lock.hpp"
+
 namespace pgqueue::queue {
 namespace {
 
@@ -9,24 +11,6 @@ namespace {
 constexpr int64 kSecondLook = USECS_PER_SEC;
 constexpr int64 kSecondLookPerPage = 20;
 constexpr int kFarthestNext = 64;  // pages that FindNext looks at for one group
-
-class SurveyLock {  // released by an error's abort as well
-public:
-    explicit SurveyLock(Oid parent) {
-        tag_.locktag_field1 = MyDatabaseId;
-        tag_.locktag_field2 = parent;
-        tag_.locktag_field4 = 'g';
-        tag_.locktag_type = LOCKTAG_USERLOCK;
-        tag_.locktag_lockmethodid = USER_LOCKMETHOD;
-        (void)LockAcquire(&tag_, ExclusiveLock, false, false);
-    }
-    ~SurveyLock() { LockRelease(&tag_, ExclusiveLock, false); }
-    SurveyLock(const SurveyLock&) = delete;
-    SurveyLock& operator=(const SurveyLock&) = delete;
-
-private:
-    LOCKTAG tag_{};
-};
 
 // One page of the survey. False: there is no room for the holds.
 bool SurveyPage(Relation rel, const page::SegmentRef& map, BlockNumber block) {
@@ -90,7 +74,8 @@ page::GroupHash GroupOf(Relation rel, HeapTuple tuple) {
 
 void EnsureGroups(Oid parent, SegmentPages* pages) {
     while (page::GroupModeOf(pages->Map()) != page::GroupMode::kReady) {
-        const SurveyLock lock(parent);
+        // One survey at a time: what it sets up, another one's beginning would take back.
+        const page::KeyLock lock(parent, 'g', {});
         pages->Begin();
         if (page::GroupModeOf(pages->Map()) == page::GroupMode::kReady) return;
         // First the mode, then the pages: whoever leases from here on makes holds.

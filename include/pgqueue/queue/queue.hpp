@@ -50,7 +50,7 @@ struct Queue {
     bool expiring;                  // a message had a ttl once
     Oid acl_role;                   // whose privileges `acl` are
     AclMode acl;
-    LocalTransactionId alone_in;    // the transaction that last opened it while it had one segment
+    LocalTransactionId alone_in;  // the transaction that last opened it while it had one segment
     int segment_count;
     Segment segments[kMostSegments];  // oldest first
 
