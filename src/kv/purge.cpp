@@ -117,6 +117,24 @@ private:
 // A cell that stands for a key, as a value does.
 bool IsKey(const Table& table, HeapTupleHeader row) { return !IsCells(table) || CellHeadOf(row)->kind == kCounter; }
 
+void CountPage(const Table& table, BlockNumber block, TimestampTz now, Census* census) {
+    CHECK_FOR_INTERRUPTS();
+    Buffer buffer = ReadBuffer(table.rel, block);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+    HeapTupleData tuple;
+    for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
+        const RowState state = page::Judge(table.rel, buffer, off, &tuple);
+        if ((state != RowState::kLive && state != RowState::kChanging) || !KeyOf(&tuple)) continue;
+        census->rows++;
+        if (*ExpiryIn(tuple.t_data) <= now)
+            census->expired++;
+        else if (IsKey(table, tuple.t_data))
+            census->entries++;
+    }
+    UnlockReleaseBuffer(buffer);
+}
+
 }  // namespace
 
 int64 Purge(const Table& table, int* pages) { return Purger(table, pages).Run(); }
@@ -124,23 +142,21 @@ int64 Purge(const Table& table, int* pages) { return Purger(table, pages).Run();
 Census TakeCensus(const Table& table) {
     Census census;
     const TimestampTz now = GetCurrentTimestamp();
-    for (BlockNumber block = 0; page::BlockExists(table.rel, block); block++) {
-        CHECK_FOR_INTERRUPTS();
-        Buffer buffer = ReadBuffer(table.rel, block);
-        LockBuffer(buffer, BUFFER_LOCK_SHARE);
-        const OffsetNumber last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
-        HeapTupleData tuple;
-        for (OffsetNumber off = FirstOffsetNumber; off <= last; off = OffsetNumberNext(off)) {
-            const RowState state = page::Judge(table.rel, buffer, off, &tuple);
-            if ((state != RowState::kLive && state != RowState::kChanging) || !KeyOf(&tuple)) continue;
-            census.rows++;
-            if (*ExpiryIn(tuple.t_data) <= now)
-                census.expired++;
-            else if (IsKey(table, tuple.t_data))
-                census.entries++;
-        }
-        UnlockReleaseBuffer(buffer);
-    }
+    for (BlockNumber block = 0; page::BlockExists(table.rel, block); block++) CountPage(table, block, now, &census);
+    return census;
+}
+
+Census SampleCensus(const Table& table, BlockNumber pages) {
+    const BlockNumber length = RelationGetNumberOfBlocks(table.rel);
+    if (length <= pages) return TakeCensus(table);
+    Census census;
+    const TimestampTz now = GetCurrentTimestamp();
+    for (BlockNumber i = 0; i < pages; i++)
+        CountPage(table, static_cast<BlockNumber>(uint64{i} * length / pages), now, &census);
+    const double scale = static_cast<double>(length) / pages;
+    for (int64* count : {&census.entries, &census.expired, &census.rows})
+        *count = std::llround(static_cast<double>(*count) * scale);
+    census.exact = false;
     return census;
 }
 

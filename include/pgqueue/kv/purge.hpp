@@ -14,7 +14,10 @@ struct Census {
     int64 entries = 0;  // keys that live: values and counters
     int64 expired = 0;  // rows that wait for a purge
     int64 rows = 0;     // all, locks and rate limits included
+    bool exact = true;
 };
 Census TakeCensus(const Table& table);
+// The same from at most so many pages, evenly spread over the table.
+Census SampleCensus(const Table& table, BlockNumber pages);
 
 }  // namespace pgqueue::kv
