@@ -200,11 +200,14 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     return 0;
 }
 
+// The version is that of the objects here if the library serves it: queue.health takes any other for trouble.
 PGQUEUE_FUNCTION(pgqueue_shared_memory) {
     constexpr int kColumns = 4;
     ResultSet result(fcinfo, kColumns);
+    const char* installed = pg::ExtensionVersion();
     const page::MapShortages shortages = page::Shortages();
-    Datum row[kColumns] = {CStringGetTextDatum(kVersion), Int64GetDatum(static_cast<int64>(shortages.maps)),
+    Datum row[kColumns] = {CStringGetTextDatum(Serves(installed) ? installed : kVersion),
+                           Int64GetDatum(static_cast<int64>(shortages.maps)),
                            Int64GetDatum(static_cast<int64>(shortages.nodes)),
                            Int64GetDatum(static_cast<int64>(page::ForgottenReleases()))};
     bool nulls[kColumns] = {};

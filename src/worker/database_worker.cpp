@@ -40,7 +40,7 @@ enum class Extension { kAbsent, kOther, kReady };
 Extension LookForExtension(Oid* extension) {
     *extension = pg::HoldExtension();
     if (!OidIsValid(*extension)) return Extension::kAbsent;
-    return strcmp(pg::ExtensionVersion(), kVersion) == 0 ? Extension::kReady : Extension::kOther;
+    return Serves(pg::ExtensionVersion()) ? Extension::kReady : Extension::kOther;
 }
 
 // Whatever the database says for its sessions.
@@ -91,7 +91,7 @@ private:
     Task dedup_ = {"deduplication keys", 0, 0};
     bool look_around_ = true;
     bool told_ = false;   // that it isn't ready
-    bool ready_ = false;  // the extension is there, and of this library's version
+    bool ready_ = false;  // the extension is there, of a version that this library serves
     Oid extension_ = InvalidOid;
     TimestampTz seen_ = 0;  // the clock, the last time
     int64 runs_ = 0;        // started since the history was trimmed
@@ -165,7 +165,8 @@ bool Worker::LookAround() {
         SetState("version mismatch", false);
         if (!told)
             ereport(LOG,
-                    (errmsg("pgqueue: this database's extension is not of version %s, that of the library", kVersion),
+                    (errmsg("pgqueue: this database's extension is of a version that the library, %s, doesn't serve",
+                            kVersion),
                      errhint("Run ALTER EXTENSION pgqueue UPDATE, or restart the server where the library is older.")));
     }
     if (found == Extension::kAbsent) verdict = pg::Verdict::kNoExtension;

@@ -103,7 +103,7 @@ reload('pgqueue.workers = on');
 job_runs($node, 'a');
 
 # The library's version.
-sql($node, "UPDATE pg_extension SET extversion = '0.2' WHERE extname = 'pgqueue'; ALTER EXTENSION plpgsql UPDATE", 'a');
+sql($node, "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pgqueue'; ALTER EXTENSION plpgsql UPDATE", 'a');
 sub state_is {
     my ($state, $what) = @_;
     ok(wait_for(sub { sql($node, "SELECT state FROM pgqueue.workers WHERE database = 'a'") eq $state }, $what), $what);
@@ -113,9 +113,9 @@ sql($node, 'ALTER EXTENSION plpgsql UPDATE', 'a') for 1 .. 5;
 $runs = sql($node, 'SELECT count(*) FROM cron.job_run_details', 'a');
 job_runs($node, 'postgres') for 1 .. 2;
 is(sql($node, 'SELECT count(*) FROM cron.job_run_details', 'a'), $runs, 'is left alone');
-is(log_lines(qr/LOG:  pgqueue: this database's extension is not of version/), 1, 'which is said once');
-sql($node, "UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pgqueue'; ALTER EXTENSION plpgsql UPDATE", 'a');
-job_runs($node, 'a', 'until it is of the same version');
+is(log_lines(qr/LOG:  pgqueue: this database's extension is of a version that the library, 0\.2, doesn't serve/), 1, 'which is said once');
+sql($node, "UPDATE pg_extension SET extversion = '0.2' WHERE extname = 'pgqueue'; ALTER EXTENSION plpgsql UPDATE", 'a');
+job_runs($node, 'a', 'until it is of one that the library serves');
 
 # Killed.
 sub replaced {
