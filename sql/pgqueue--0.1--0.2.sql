@@ -381,7 +381,7 @@ CREATE FUNCTION pgqueue.html_style()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '<style>
 :root { --back: #f6f6f3; --card: #fff; --text: #1f2328; --muted: #59626d; --line: #e2e3df; --track: #ecece8;
-  --code: #f0f0ec; --ready: #2f6fb5; --flight: #2a9d8f; --delayed: #d9a441; --good: #1a7f4b; --warn: #8a5a00;
+  --code: #f0f0ec; --ready: #2f6fb5; --flight: #2a9d8f; --delayed: #b97f16; --good: #146c3d; --warn: #8a5a00;
   --bad: #b42318; --good-back: #e3f3ea; --warn-back: #fbf0d9; --bad-back: #fbe6e3; --plain-back: #ecedea; }
 @media (prefers-color-scheme: dark) { :root { --back: #131618; --card: #1b1f22; --text: #e4e7ea; --muted: #9da7b1;
   --line: #2c3237; --track: #262b30; --code: #252a2f; --ready: #6ea8e6; --flight: #4cc0b0; --delayed: #e2b562;

@@ -24,7 +24,8 @@ CREATE FUNCTION pg_temp.complaints(page text) RETURNS SETOF text LANGUAGE sql AS
     WITH lines AS (SELECT line, i FROM regexp_split_to_table(page, E'\n') WITH ORDINALITY l(line, i) WHERE line <> ''),
     heads AS (SELECT m[1] AS kind, m[2] AS metric, m[3] AS rest, i FROM lines, regexp_match(line, '^# (HELP|TYPE) ([a-z_]+) (\S.*)$') m WHERE m IS NOT NULL),
     samples AS (SELECT * FROM pg_temp.samples(page))
-    SELECT 'last line without its end' WHERE page !~ '[^\n]\n$'
+    SELECT complaint FROM (
+    SELECT 'last line without its end' AS complaint WHERE page !~ '[^\n]\n$'
     UNION ALL
     SELECT 'no such line: ' || line FROM lines
     WHERE line !~ '^# HELP pgqueue_[a-z_]+ [^\\]+$' AND line !~ '^# TYPE pgqueue_[a-z_]+ (gauge|counter)$'
@@ -50,6 +51,7 @@ CREATE FUNCTION pg_temp.complaints(page text) RETURNS SETOF text LANGUAGE sql AS
     SELECT 'below zero: ' || metric FROM samples WHERE value ~ '^-'
     UNION ALL
     SELECT 'no database: ' || metric FROM samples WHERE labels !~ '^database="'
+    ) c ORDER BY complaint COLLATE "C"
 $$;
 -- It does complain.
 SELECT pg_temp.complaints(page) FROM (VALUES

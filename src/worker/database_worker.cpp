@@ -34,13 +34,15 @@ void SetState(const char* state, bool busy) {
     pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, busy ? state : nullptr);
 }
 
-enum class Extension { kAbsent, kOther, kReady };
+enum class Extension { kAbsent, kOther, kOlder, kReady };
 
 // In a transaction.
 Extension LookForExtension(Oid* extension) {
     *extension = pg::HoldExtension();
     if (!OidIsValid(*extension)) return Extension::kAbsent;
-    return Serves(pg::ExtensionVersion()) ? Extension::kReady : Extension::kOther;
+    const char* version = pg::ExtensionVersion();
+    if (strcmp(version, kVersion) == 0) return Extension::kReady;
+    return Serves(version) ? Extension::kOlder : Extension::kOther;
 }
 
 // Whatever the database says for its sessions.
@@ -90,8 +92,8 @@ private:
     Task trim_ = {"history", 0, 0};
     Task dedup_ = {"deduplication keys", 0, 0};
     bool look_around_ = true;
-    bool told_ = false;   // that it isn't ready
-    bool ready_ = false;  // the extension is there, of a version that this library serves
+    Extension told_ = Extension::kReady;  // what the log was told last
+    bool ready_ = false;                  // the extension is there, of a version that this library serves
     Oid extension_ = InvalidOid;
     TimestampTz seen_ = 0;  // the clock, the last time
     int64 runs_ = 0;        // started since the history was trimmed
@@ -157,18 +159,21 @@ bool Worker::LookAround() {
         return TimestampTz{0};
     });
     if (look.failures > 0) return true;  // again at the next wake
-    ready_ = found == Extension::kReady;
+    ready_ = found == Extension::kReady || found == Extension::kOlder;
     if (!ready_) queue::EndHandlers(false);
     if (std::exchange(extension_, extension) != extension) ForgetAll();  // nothing of it is another one's
-    const bool told = std::exchange(told_, found == Extension::kOther);
+    const bool news = std::exchange(told_, found) != found;
     if (found == Extension::kOther) {
         SetState("version mismatch", false);
-        if (!told)
+        if (news)
             ereport(LOG,
                     (errmsg("pgqueue: this database's extension is of a version that the library, %s, doesn't serve",
                             kVersion),
                      errhint("Run ALTER EXTENSION pgqueue UPDATE, or restart the server where the library is older.")));
     }
+    if (found == Extension::kOlder && news)
+        ereport(LOG, (errmsg("pgqueue: this database's extension is older than the library, %s", kVersion),
+                      errhint("Run ALTER EXTENSION pgqueue UPDATE for what is new.")));
     if (found == Extension::kAbsent) verdict = pg::Verdict::kNoExtension;
     return found != Extension::kAbsent;
 }

@@ -98,6 +98,7 @@ SQL
 sql($node, $content, $_) for 'postgres', 'stays';
 works($_, "0.1 in $_") for 'postgres', 'stays';
 is(sql($node, "SELECT to_regproc('pgqueue.prometheus') IS NULL"), 't', '0.1 is 0.1');
+like(slurp_file($node->logfile), qr/LOG:  pgqueue: this database's extension is older than the library, 0\.2\n.*HINT:  Run ALTER EXTENSION pgqueue UPDATE/, 'the log says that there is something newer');
 fails_with($node, "ALTER EXTENSION pgqueue UPDATE TO '0.7'", '22023', qr/no update path/, 'a version that there is not');
 
 # What a dump of 0.1 holds goes into 0.2.

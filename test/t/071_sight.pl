@@ -31,6 +31,9 @@ sql($node, 'ALTER SYSTEM SET pgqueue.cron_enabled = off; ALTER SYSTEM SET pgqueu
 sql($node, 'SELECT pg_reload_conf()');
 ok(wait_for(sub { sql($node, "SELECT (SELECT count(*) FROM cron.job_run_details WHERE status = 'running') + (SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'handler')") eq '0' }, 'quiet'), 'quiet');
 
+# A full strip of runs.
+sql($node, "INSERT INTO cron.job_run_details (jobid, database, username, command, status, start_time, end_time, due_time, start_after) SELECT 1, 'postgres', username, command, 'succeeded', now(), now() + interval '1 s', now(), now() FROM cron.job, generate_series(1, 25) WHERE jobid = 1");
+
 # Metric and labels to value.
 sub samples {
     my ($node, $role) = @_;
