@@ -226,7 +226,7 @@ samples(metric, labels, value) AS (
         ('pgqueue_store_purged_entries_total', s.purged::text)
     ) v(metric, value)
     UNION ALL
-    SELECT v.metric, concat_ws(',', here, pgqueue.prometheus_label('job', coalesce(j.jobname, j.jobid::text)),
+    SELECT v.metric, concat_ws(',', here, pgqueue.prometheus_label('job_name', coalesce(j.jobname, j.jobid::text)),
                                pgqueue.prometheus_label('jobid', j.jobid::text),
                                pgqueue.prometheus_label('username', j.username), v.label), v.value
     FROM pgqueue.jobs j CROSS JOIN LATERAL (VALUES

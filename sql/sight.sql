@@ -51,6 +51,9 @@ CREATE FUNCTION pg_temp.complaints(page text) RETURNS SETOF text LANGUAGE sql AS
     SELECT 'below zero: ' || metric FROM samples WHERE value ~ '^-'
     UNION ALL
     SELECT 'no database: ' || metric FROM samples WHERE labels !~ '^database="'
+    UNION ALL
+    -- Labels that Prometheus itself gives a sample.
+    SELECT 'a label of Prometheus: ' || metric FROM samples WHERE labels ~ '(^|,)(job|instance)="'
     ) c ORDER BY complaint COLLATE "C"
 $$;
 -- It does complain.
@@ -63,7 +66,8 @@ SELECT pg_temp.complaints(page) FROM (VALUES
     (E'# HELP pgqueue_a A.\n# TYPE pgqueue_a gauge\n# HELP pgqueue_a A.\n# TYPE pgqueue_a gauge\npgqueue_a{database="x"} 1\n'),
     (E'# HELP pgqueue_a A.\n# TYPE pgqueue_a counter\npgqueue_a{database="x"} 1\npgqueue_b{database="x"} 1\n'),
     (E'# HELP pgqueue_x_age A.\n# TYPE pgqueue_x_age gauge\n# HELP pgqueue_size A.\n# TYPE pgqueue_size gauge\npgqueue_size{database="x"} -1\n'),
-    (E'# HELP pgqueue_a_total A.\n# TYPE pgqueue_a_total gauge\npgqueue_a_total{state="x"} 1\n')
+    (E'# HELP pgqueue_a_total A.\n# TYPE pgqueue_a_total gauge\npgqueue_a_total{state="x"} 1\n'),
+    (E'# HELP pgqueue_a A.\n# TYPE pgqueue_a gauge\npgqueue_a{database="x",job="y"} 1\n')
 ) p(page);
 
 -- An empty database.
@@ -109,11 +113,11 @@ SELECT metric, regexp_replace(labels, '"[0-9]+"', '"..."'), value FROM pg_temp.s
 WHERE metric ~ 'queue_(messages|dead_letters|paused|segments)|handler_conc|store_.*entries$|job_(active|.*_runs|.*success|.*duration|.*delay|last_run_t)' ORDER BY place;
 SELECT metric FROM pg_temp.samples(pgqueue.prometheus()) GROUP BY metric ORDER BY metric COLLATE "C";
 SELECT metric FROM pg_temp.samples(pgqueue.prometheus()) WHERE metric ~ '_age_|overdue' AND value::float8 NOT BETWEEN 0 AND CASE WHEN metric ~ 'overdue' THEN 7200 ELSE 600 END;
-SELECT value::float8 >= 3600 FROM pg_temp.samples(pgqueue.prometheus()) WHERE metric ~ 'overdue' AND labels ~ 'job="daily"';
-SELECT labels ~ 'job="once"', to_timestamp(value::float8) = '2100-01-01 00:00Z' FROM pg_temp.samples(pgqueue.prometheus()) WHERE metric ~ 'next_run' AND labels ~ 'job="(once|off)"';
+SELECT value::float8 >= 3600 FROM pg_temp.samples(pgqueue.prometheus()) WHERE metric ~ 'overdue' AND labels ~ 'job_name="daily"';
+SELECT labels ~ 'job_name="once"', to_timestamp(value::float8) = '2100-01-01 00:00Z' FROM pg_temp.samples(pgqueue.prometheus()) WHERE metric ~ 'next_run' AND labels ~ 'job_name="(once|off)"';
 -- A label leads back to the name.
 SELECT replace(replace(replace(replace(m[1], '\\', E'\x02'), '\"', '"'), '\n', E'\n'), E'\x02', '\') = (SELECT jobname FROM cron.job WHERE jobid = :nasty)
-FROM pg_temp.samples(pgqueue.prometheus()) s, regexp_match(labels, 'job="((?:[^"\\]|\\.)*)"') m WHERE metric = 'pgqueue_job_active' AND labels ~ 'jobid="1"';
+FROM pg_temp.samples(pgqueue.prometheus()) s, regexp_match(labels, 'job_name="((?:[^"\\]|\\.)*)"') m WHERE metric = 'pgqueue_job_active' AND labels ~ 'jobid="1"';
 
 -- The page: well-formed, names as they are, and nothing from elsewhere.
 SELECT xml_is_well_formed_document(pgqueue.dashboard());
