@@ -96,7 +96,7 @@ GRANT SELECT ON pgqueue.jobs TO PUBLIC;
 -- Prometheus
 
 CREATE FUNCTION pgqueue.prometheus_label(name text, value text)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), chr(10), '\n') || '"';
 
 -- All figures in the text format that Prometheus reads (version 0.0.4). As whoever asks: of the queues, stores and jobs
@@ -270,19 +270,19 @@ $$;
 
 -- The page. What names hold is shown as it is, never as markup; what no markup may hold is shown as ?.
 CREATE FUNCTION pgqueue.html_text(value text)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN regexp_replace(
     replace(replace(replace(replace(replace(
         value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
     '[\u0001-\u0008\u000B\u000C\u000E-\u001F]', '?', 'g');
 
 CREATE FUNCTION pgqueue.html_count(value numeric)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN coalesce(to_char(value, 'FM999,999,999,999,999,990'), '&#8211;');
 
 -- A span of time for people: two digits or so, in the unit that suits it.
 CREATE FUNCTION pgqueue.short_seconds(value numeric)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN CASE WHEN value < 0.9995 THEN round(value * 1000) || ' ms'
             WHEN value < 9.95 THEN round(value, 1) || ' s'
             WHEN value < 119.5 THEN round(value) || ' s'
@@ -291,33 +291,33 @@ RETURN CASE WHEN value < 0.9995 THEN round(value * 1000) || ' ms'
             ELSE floor(value / 86400) || ' d' END;
 
 CREATE FUNCTION pgqueue.html_seconds(value numeric)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN coalesce(replace(pgqueue.short_seconds(value), ' ', '&#160;'), '&#8211;');
 
 -- How long ago, as a line of its own; nothing where there is no such time.
 CREATE FUNCTION pgqueue.html_ago(at timestamptz)
-RETURNS text LANGUAGE sql VOLATILE PARALLEL SAFE
+RETURNS text LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN '<small>' || CASE WHEN at IS NOT NULL THEN
     pgqueue.html_seconds(greatest(extract(epoch FROM clock_timestamp() - at), 0)) END || '&#160;ago</small>';
 
 CREATE FUNCTION pgqueue.html_bytes(value bigint)
-RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN coalesce(replace(pg_size_pretty(value), ' ', '&#160;'), '&#8211;');
 
 -- A cell of a table: quiet where it is 0.
 CREATE FUNCTION pgqueue.html_number(value numeric, class text DEFAULT '', about text DEFAULT '')
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN concat('<td class="n', CASE WHEN value = 0 THEN ' muted' END, class, '">', about, pgqueue.html_count(value),
               '</td>');
 
 -- The same of what should be 0.
 CREATE FUNCTION pgqueue.html_alarm(value numeric)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN pgqueue.html_number(value, CASE WHEN value > 0 THEN ' alarm' END);
 
 -- A bar of up to three parts, as long as their sum is beside the largest one.
 CREATE FUNCTION pgqueue.html_bar(parts numeric[], largest numeric)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN '<td class="chart"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">' ||
        '<rect class="track" width="100" height="10"/>' || (
     SELECT coalesce(string_agg(format('<rect class="%s" x="%s" width="%s" height="10"/>',
@@ -330,18 +330,18 @@ RETURN '<td class="chart"><svg viewBox="0 0 100 10" preserveAspectRatio="none" a
 
 -- A word with a colour: good, warn, bad or plain.
 CREATE FUNCTION pgqueue.html_badge(word text, tone text)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN ' <span class="badge ' || tone || '">' || pgqueue.html_text(word) || '</span>';
 
 CREATE FUNCTION pgqueue.html_tile(label text, figure numeric, below text, tone text DEFAULT '')
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN format(E'<div class="tile %s"><dt>%s</dt><dd>%s<small>%s</small></dd></div>\n', tone, label,
               pgqueue.html_count(coalesce(figure, 0)), below);
 
 -- A table in a section of its own; without rows what to do to have some; and what was left out. The heads are words
 -- with a class each, which may be empty.
 CREATE FUNCTION pgqueue.html_section(title text, legend text, heads text[], lines text, hint text, note text)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN concat('<section><h2>', title, '</h2>', CASE WHEN lines IS NULL THEN '<p class="none">' || hint || '</p>' ELSE
     concat(legend, '<div class="table"><table><thead><tr>', (
         SELECT string_agg(format('<th scope="col" class="%s">%s</th>', heads[i][2], heads[i][1]), '' ORDER BY i)
@@ -352,7 +352,7 @@ RETURN concat('<section><h2>', title, '</h2>', CASE WHEN lines IS NULL THEN '<p 
 -- The last runs of a job, the newest to the right: a bar up for one that succeeded, as high as it took long (by its
 -- logarithm), one down for one that failed, a ring for one that was skipped.
 CREATE FUNCTION pgqueue.html_runs(runs jsonb)
-RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN (
     WITH run AS (
         SELECT x ->> 'status' AS status, (x ->> 'at')::timestamptz AS at, (x ->> 'seconds')::numeric AS seconds, i,
@@ -378,7 +378,7 @@ RETURN (
 );
 
 CREATE FUNCTION pgqueue.html_style()
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN '<style>
 :root { --back: #f6f6f3; --card: #fff; --text: #1f2328; --muted: #59626d; --line: #e2e3df; --track: #ecece8;
   --code: #f0f0ec; --ready: #2f6fb5; --flight: #2a9d8f; --delayed: #b97f16; --good: #146c3d; --warn: #8a5a00;

@@ -120,7 +120,27 @@ FROM (VALUES
     ('cron.next_runs', 'SELECT cron.next_runs(''@daily'')'),
     ('pgqueue.worker_reports', 'SELECT count(*) FROM pgqueue.worker_reports()'),
     ('pgqueue.shared_memory', 'SELECT pgqueue.shared_memory()'),
-    ('pgqueue.wake', 'SELECT pgqueue.wake()')
+    ('pgqueue.wake', 'SELECT pgqueue.wake()'),
+    ('pgqueue.prometheus', 'SELECT pgqueue.prometheus()'),
+    ('pgqueue.dashboard', 'SELECT pgqueue.dashboard()'),
+    ('pgqueue.measure_store', 'SELECT pgqueue.measure_store(''matrix'')'),
+    ('pgqueue.store_figures', 'SELECT pgqueue.store_figures(''matrix'')'),
+    ('pgqueue.next_run', 'SELECT pgqueue.next_run(''@daily'', ''UTC'', now())'),
+    ('pgqueue.prometheus_label', 'SELECT pgqueue.prometheus_label(''a'', ''b'')'),
+    ('pgqueue.short_seconds', 'SELECT pgqueue.short_seconds(1)'),
+    ('pgqueue.html_ago', 'SELECT pgqueue.html_ago(now())'),
+    ('pgqueue.html_alarm', 'SELECT pgqueue.html_alarm(1)'),
+    ('pgqueue.html_badge', 'SELECT pgqueue.html_badge(''a'', ''good'')'),
+    ('pgqueue.html_bar', 'SELECT pgqueue.html_bar(''{1}'', 1)'),
+    ('pgqueue.html_bytes', 'SELECT pgqueue.html_bytes(1)'),
+    ('pgqueue.html_count', 'SELECT pgqueue.html_count(1)'),
+    ('pgqueue.html_number', 'SELECT pgqueue.html_number(1)'),
+    ('pgqueue.html_runs', 'SELECT pgqueue.html_runs(''[]'')'),
+    ('pgqueue.html_seconds', 'SELECT pgqueue.html_seconds(1)'),
+    ('pgqueue.html_section', 'SELECT pgqueue.html_section(''a'', '''', ''{{a,n}}'', ''b'', ''c'', ''d'')'),
+    ('pgqueue.html_style', 'SELECT pgqueue.html_style()'),
+    ('pgqueue.html_text', 'SELECT pgqueue.html_text(''a'')'),
+    ('pgqueue.html_tile', 'SELECT pgqueue.html_tile(''a'', 1, ''b'')')
     ) v(name, call) LEFT JOIN pg_proc p ON p.oid = to_regproc(v.name);
 SELECT call AS no_such_function FROM matrix_calls WHERE function IS NULL;
 -- Those with several forms, and those that speak of the owner's job.
@@ -194,7 +214,8 @@ INSERT INTO matrix_statements (statement) VALUES
     ('SELECT nextval(''queue.receipts'')'),
     ('SELECT FROM queue.queues WHERE queue_name = ''matrix'''), ('SELECT FROM queue.metrics WHERE queue_name = ''matrix'''),
     ('SELECT FROM queue.handlers WHERE queue_name = ''matrix_dead'''), ('SELECT FROM kv.stores WHERE store = ''matrix'''), ('SELECT FROM kv.stats WHERE store = ''matrix'''),
-    ('SELECT count(*) FROM pgqueue.workers'),
+    ('SELECT count(*) FROM pgqueue.workers'), ('SELECT FROM pgqueue.stores WHERE store = ''matrix'''),
+    ('SELECT FROM pgqueue.jobs WHERE jobname = ''matrix'' AND username = ''regress_matrix_owner'''),
     ('CREATE FUNCTION queue.send(text, text) RETURNS int LANGUAGE sql AS ''SELECT 1'''), ('CREATE TABLE kv.mine (id int)'),
     ('CREATE VIEW cron.mine AS SELECT 1'), ('CREATE TABLE pgqueue.mine (id int)');
 \pset format aligned
