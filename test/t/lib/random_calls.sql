@@ -38,6 +38,8 @@ FROM (VALUES
     ('double precision', '0'), ('double precision', '0.01'), ('double precision', '0.05'), ('double precision', '1'), ('double precision', '30'), ('double precision', '-1'),
     ('double precision', 'NULL'), ('double precision', $$'NaN'$$), ('double precision', $$'Infinity'$$), ('double precision', $$'-Infinity'$$),
     ('double precision', '1e-300'), ('double precision', '1e300'), ('double precision', '-0.0'), ('double precision', '315360000'), ('double precision', '1e15'),
+    ('numeric', '0'), ('numeric', '1'), ('numeric', '-0.5'), ('numeric', '1234567.891'), ('numeric', '1e100'), ('numeric', $$'NaN'$$), ('numeric', $$'Infinity'$$), ('numeric', 'NULL'),
+    ('numeric[]', $$'{}'$$), ('numeric[]', 'NULL'), ('numeric[]', $$'{1,2,3}'$$), ('numeric[]', $$'{1,NULL,NaN,-Infinity}'$$), ('numeric[]', $$'{{1,2},{3,4}}'$$),
     ('boolean', 'true'), ('boolean', 'false'), ('boolean', 'false'), ('boolean', 'NULL'),
     ('timestamptz', 'clock_timestamp()'), ('timestamptz', $$clock_timestamp() + interval '50 ms'$$), ('timestamptz', $$clock_timestamp() - interval '1 day'$$), ('timestamptz', 'NULL'),
     ('timestamptz', $$'infinity'$$), ('timestamptz', $$'-infinity'$$), ('timestamptz', $$'4713-01-01 00:00:00+00 BC'$$), ('timestamptz', $$'294276-12-31 23:59:59.999999+00'$$), ('timestamptz', $$'epoch'$$),
