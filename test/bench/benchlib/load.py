@@ -37,6 +37,8 @@ def render(server, script, queue):
     text = text.replace("{queue}", queue)
     if "{messages}" in text:
         text = text.replace("{messages}", array_literal(BATCH))
+    if "{fifty}" in text:
+        text = text.replace("{fifty}", array_literal(50))
     path = os.path.join(server.scratch, f"{script}-{queue}.sql")
     with open(path, "w", encoding="ascii") as f:
         f.write(text)

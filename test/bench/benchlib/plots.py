@@ -53,6 +53,14 @@ def write_plots(results, folder):
                     ("99th percentile of send + read + ack", " ms", series(lambda r: r.p99)),
                     ("Table, indexes and TOAST", "B", series(lambda r: r.size))],
                    "seconds; PgQ's latency is that of insert_event alone, its delivery waits for a tick")
+    if results.held:
+        def held_series(pick):
+            return [(r.contestant, not r.held, pick(r)) for r in results.held]
+        svg.curves(to("held.svg"), "2,000 messages a second beside a transaction that nobody closes", about,
+                   [("Sends, reads and acks of single messages, at the end as fast as it goes", "/s", held_series(lambda r: r.rate)),
+                    ("Tables, indexes and TOAST", "B", held_series(lambda r: r.size)),
+                    ("99th percentile of another table's queries", " ms", held_series(lambda r: r.noticed))],
+                   "seconds; PgQ's rate is that of insert_event alone")
     if results.latency and results.latency.probes:
         kinds = ("pgqueue", "skip", "wrapper")
         svg.distribution(

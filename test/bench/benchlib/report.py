@@ -22,6 +22,7 @@ class Results:
     deep_label: str = "10 million waiting"
     workloads: list = field(default_factory=list)
     horizon: list = field(default_factory=list)
+    held: list = field(default_factory=list)
     latency: object = None
     restart: list = field(default_factory=list)
     kv: keys.Found = field(default_factory=keys.Found)
@@ -118,6 +119,25 @@ def horizon(paper, runs):
     if any(r.contestant == "pgq" for r in runs):
         paper.add("    PgQ: events that its one consumer finished; latency is that of insert_event,"
                   " delivery waits for a tick")
+
+
+def held_open(paper, runs):
+    if not runs:
+        return
+    paper.add()
+    paper.add(f"{'held: 2,000 messages a second, then as fast as it goes':<56}{'then/s':>10}{'':>7}{'most':>11}"
+              f"{'beside: 50 %':>15}{'99 %':>11}{'autovacuum':>12}", "1")
+    free = next((r for r in runs if not r.held), None)
+    for run in runs:
+        name = f"{LABELS[run.contestant]}, {run.seconds} s, " + ("held" if run.held else "not held")
+        share = percent(run.saturated / free.saturated) if free and run.held and run.contestant == free.contestant else ""
+        paper.add(f"  {name:<54}{run.saturated:>10,.0f}{share:>7}{max(s for _, s in run.size) / 2**20:>8,.0f} MB"
+                  f"{run.paced_p50:>12.2f} ms{run.paced_p99:>8.2f} ms{sum(run.vacuums.values()):>12}",
+                  "32" if run.contestant == "pgqueue" else None)
+        if run.vacuums:
+            paper.add("    autovacuum and analyze came to " +
+                      ", ".join(f"{kind}: {count}" for kind, count in sorted(run.vacuums.items())) +
+                      (f"; reloptions: {'; '.join(run.options)}" if run.options else ""))
 
 
 def handled(paper, found):
@@ -237,6 +257,7 @@ def summary(results):
     paper.add(f"message: {MESSAGE}")
     throughput(paper, results.workloads)
     horizon(paper, results.horizon)
+    held_open(paper, results.held)
     latency(paper, results.latency)
     restart(paper, results.restart)
     looking(paper, results.monitor)
@@ -291,6 +312,12 @@ def write_files(results, folder):
                        ("rate_per_s", r.rate), ("p99_ms", r.p99), ("bytes", r.size),
                        ("backend_xmin", [(t, x) for t, x, _ in r.xmin]),
                        ("xmin_age", [(t, age) for t, _, age in r.xmin]))
+                   for t, v in curve])
+    if results.held:
+        write_csv(to("held.csv"), ("contestant", "held", "measure", "second", "value"),
+                  [(r.contestant, int(r.held), measure, f"{t:.1f}", f"{v:.3f}")
+                   for r in results.held
+                   for measure, curve in (("rate_per_s", r.rate), ("bytes", r.size), ("beside_p99_ms", r.noticed))
                    for t, v in curve])
     if results.latency and results.latency.probes:
         shares = [*(n / 100 for n in range(1, 100)), .995, .999, .9999]

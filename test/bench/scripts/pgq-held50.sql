@@ -1,0 +1,1 @@
+SELECT count(pgq.insert_event('{queue}', 'bench', m::text)) FROM unnest('{fifty}'::jsonb[]) m;
