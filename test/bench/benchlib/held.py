@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from .horizon import TICK, Holder
+from .horizon import Holder, watch
 from .load import Pgbench, percentile, render
 from .server import BenchError, Session
 
@@ -28,6 +28,7 @@ class Run:
     rate: list = field(default_factory=list)        # (second, messages sent a second, by the single senders)
     size: list = field(default_factory=list)        # (second, bytes)
     noticed: list = field(default_factory=list)     # (second, the bystander's 99th percentile, ms)
+    xmin: list = field(default_factory=list)        # (second, the holder's backend_xmin, its age)
     saturated: float = 0.0                          # sends, reads and acks a second at the end
     paced_p50: float = 0.0                          # the bystander's, while there was a pace
     paced_p99: float = 0.0
@@ -70,9 +71,9 @@ def run_one(server, who, seconds, held):
         beside = Pgbench(server, [render(server, "bystander", queue)], 1, seconds, rate=BYSTANDER,
                          log=(prefix + "-beside", 1))
         load.append(beside)
-        consumer = [render(server, "pgq-batch50", queue)] if who.name == "pgq" else None
-        if consumer:
-            load.append(Pgbench(server, consumer, 1, seconds))
+        if who.name == "pgq":
+            load.append(Pgbench(server, [render(server, "pgq-batch50", queue)], 1, seconds))
+        throughout = list(load)
         started, epoch = time.monotonic(), time.time()
         for length, paced in ((seconds - window, True), (window, False)):
             phase = [Pgbench(server, [one], CLIENTS, length, progress=True, rate=PACE / 2 if paced else None)]
@@ -80,18 +81,17 @@ def run_one(server, who, seconds, held):
                 phase.append(Pgbench(server, [fifty], 2, length, rate=PACE / 2 / BATCH))
             load += phase
             begun = time.monotonic() - started
-            watch(run, who, queue, session, phase[0], started)
+            watch(run, who, queue, session, holder, phase[0], started)
             for part in phase:
                 part.wait()
             rates = [(begun + t, tps) for t, tps, _ in phase[0].progress()]
             if not paced:
                 run.saturated = sum(tps for _, tps in rates) / max(1, len(rates))
             run.rate += rates
-        for part in load:
-            if part.process.poll() is None:
-                part.wait()
+        for part in throughout:
+            part.wait()
         calm = []
-        for second, values in sorted(beside_latencies(beside).items()):
+        for second, values in sorted(beside.latencies().items()):
             at = second + 1 - epoch
             run.noticed.append((at, percentile(values, 0.99)))
             if at < seconds - window:
@@ -113,37 +113,15 @@ def run_one(server, who, seconds, held):
     return run
 
 
-def beside_latencies(beside):
-    if not hasattr(beside, "said"):
-        beside.wait()
-    return beside.latencies()
-
-
 def reloptions(who, session):
-    """What is in force on the queue's tables."""
+    """What is in force on the queue's tables and their TOAST tables."""
+    if who.name != "pgqueue":
+        return []
     return [row[0] for row in session.ask(
-        f"""SELECT DISTINCT coalesce(array_to_string(reloptions, ', '), 'none') FROM pg_class
-            WHERE relkind IN ('r', 't') AND relname ~ 'held' AND relnamespace = to_regnamespace('queue')""")] \
-        if who.name == "pgqueue" else []
-
-
-def watch(run, who, queue, session, pgbench, started):
-    """Until the phase ends: the size each second, and PgQ's ticks and rotation."""
-    next_sample = next_upkeep = 0.0
-    while pgbench.process.poll() is None:
-        now = time.monotonic() - started
-        if now > run.seconds + 300:
-            raise BenchError(f"{who.name} hangs")
-        if who.name == "pgq":
-            session.ask(f"SELECT pgq.ticker('{queue}')")
-            if now >= next_upkeep:
-                next_upkeep = now + 5
-                session.ask(f"SELECT pgq.maint_rotate_tables_step1('{queue}')")
-                session.ask("SELECT pgq.maint_rotate_tables_step2()")
-        if now >= next_sample:
-            next_sample = now + 1
-            run.size.append((now, who.size(queue, session)))
-        time.sleep(TICK)
+        """SELECT DISTINCT regexp_replace(c.relname, '#[0-9]+$', '#N') || ' ' || coalesce(array_to_string(c.reloptions, ' '), 'none')
+                  || ', TOAST ' || coalesce(array_to_string(t.reloptions, ' '), 'none')
+           FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+           WHERE c.relkind = 'r' AND c.relname ~ '_held(#|$)' AND c.relnamespace = to_regnamespace('queue')""")]
 
 
 def run_held(runner, names, seconds, free_seconds):
@@ -158,7 +136,8 @@ def run_held(runner, names, seconds, free_seconds):
                 most = max(size for _, size in run.size)
                 runner.say(f"  held       {name} {'held' if held else 'free'} {run.seconds} s: then {run.saturated:,.0f}/s, "
                            f"at most {most / 2**20:,.0f} MB, beside it {run.paced_p50:.2f} ms, 99 % {run.paced_p99:.2f} ms, "
-                           f"autovacuum {run.vacuums}, reloptions {run.options}")
+                           f"autovacuum {run.vacuums}, reloptions {run.options}"
+                           + (f", {run.xmin[-1][2]:,} transactions held back" if run.xmin else ""))
         except BenchError as e:
             failed[name] = str(e)
             runner.server.back()

@@ -98,7 +98,7 @@ def watch(run, who, queue, session, holder, load, started):
     """Until the load ends: note sizes and the holder's xmin every second and keep PgQ's ticks and
     rotation going. Returns (second, events consumed) for PgQ."""
     consumed = []
-    next_sample = next_upkeep = 0.0
+    next_sample = next_upkeep = time.monotonic() - started
     while load.process.poll() is None:
         now = time.monotonic() - started
         if now > run.seconds + 120:
