@@ -25,8 +25,9 @@ CREATE FUNCTION pgqueue.store_figures(store text, OUT entries bigint, OUT expire
 RETURNS SETOF record LANGUAGE plpgsql PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY SELECT * FROM pgqueue.measure_store(store);
-EXCEPTION WHEN OTHERS THEN
-    RETURN NEXT;
+EXCEPTION
+    WHEN undefined_table THEN RETURN;
+    WHEN OTHERS THEN RETURN NEXT;
 END $$;
 
 CREATE VIEW pgqueue.stores AS
@@ -45,17 +46,23 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END $$;
 
+-- The zone of jobs without one of their own: that of this database's background worker. NULL: none is at work.
+CREATE FUNCTION pgqueue.worker_timezone()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pgqueue_worker_timezone';
+
 -- How jobs go, without what they do: of one's own jobs, and of all for pg_monitor. As the owner of the tables, past
 -- their row security; the condition stands for it, and no condition of the reader's is tried first (security_barrier).
--- next_run in the past: it is late. What is called recent is the last 20 runs that have ended.
+-- next_run in the past: it is late. A clock that was put back makes no run end before it began. What is called recent is the last 20 runs that have ended.
 CREATE VIEW pgqueue.jobs WITH (security_barrier) AS
 SELECT j.jobid, j.jobname, j.schedule, j.timezone, j.database, j.username, j.active,
        CASE WHEN NOT j.active THEN NULL
-            WHEN j.run_at IS NOT NULL THEN j.run_at
-            ELSE pgqueue.next_run(j.schedule, coalesce(j.timezone, z.of_database), coalesce(s.last_due, j.counts_from))
+            WHEN j.run_at IS NOT NULL THEN
+                CASE WHEN date_trunc('second', s.last_due) = date_trunc('second', j.run_at) THEN NULL ELSE j.run_at END
+            ELSE pgqueue.next_run(j.schedule, coalesce(j.timezone, pgqueue.worker_timezone(), z.of_database),
+                                  greatest(s.last_due, j.counts_from))
        END AS next_run,
        coalesce(o.waiting, 0) AS waiting, coalesce(o.running, 0) AS running, coalesce(o.overdue, 0) AS overdue,
-       l.status AS last_status, l.due_time AS last_due, l.start_time AS last_start, l.end_time AS last_end,
+       l.status AS last_status, l.due_time AS last_due, l.start_time AS last_start, greatest(l.end_time, l.start_time) AS last_end,
        l.start_after AS last_start_after, l.attempt AS last_attempt,
        CASE WHEN cron.may_act_as(j.username) THEN l.return_message END AS last_message,
        r.succeeded AS recent_succeeded, r.failed AS recent_failed, r.skipped AS recent_skipped, r.last_success, r.recent
@@ -86,7 +93,7 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE d.status = 'skipped') AS skipped,
            max(d.end_time) FILTER (WHERE d.status = 'succeeded') AS last_success,
            jsonb_agg(jsonb_build_object('status', d.status, 'at', coalesce(d.start_time, d.due_time), 'seconds',
-                                        extract(epoch FROM d.end_time - d.start_time)) ORDER BY d.runid) AS recent
+                                        extract(epoch FROM greatest(d.end_time, d.start_time) - d.start_time)) ORDER BY d.runid) AS recent
     FROM (SELECT * FROM cron.job_run_details d
           WHERE d.jobid = j.jobid AND d.status NOT IN ('waiting', 'running') ORDER BY d.runid DESC LIMIT 20) d
 ) r
@@ -97,7 +104,7 @@ GRANT SELECT ON pgqueue.jobs TO PUBLIC;
 
 CREATE FUNCTION pgqueue.prometheus_label(name text, value text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
-RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), chr(10), '\n') || '"';
+RETURN name || '="' || replace(replace(replace(value, E'\\', E'\\\\'), '"', E'\\"'), chr(10), E'\\n') || '"';
 
 -- All figures in the text format that Prometheus reads (version 0.0.4). As whoever asks: of the queues, stores and jobs
 -- that the role sees. In PL/pgSQL, so that it has an answer where the library isn't loaded, as queue.health has. Most
@@ -249,7 +256,7 @@ samples(metric, labels, value) AS (
     FROM pgqueue.workers w CROSS JOIN LATERAL (VALUES
         ('pgqueue_worker_start_timestamp_seconds', extract(epoch FROM w.started_at)::text),
         ('pgqueue_worker_lag_seconds', w.lag::text),
-        ('pgqueue_worker_last_round_duration_seconds', w.last_round::text),
+        ('pgqueue_worker_last_round_duration_seconds', greatest(w.last_round, 0)::text),
         ('pgqueue_worker_last_round_timestamp_seconds', extract(epoch FROM w.last_round_at)::text),
         ('pgqueue_worker_rounds_total', w.rounds::text),
         ('pgqueue_worker_purged_keys_total', w.keys_purged::text),
@@ -274,7 +281,7 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 RETURN regexp_replace(
     replace(replace(replace(replace(replace(
         value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
-    '[\u0001-\u0008\u000B\u000C\u000E-\u001F]', '?', 'g');
+    E'[\\u0001-\\u0008\\u000B\\u000C\\u000E-\\u001F]', '?', 'g');
 
 CREATE FUNCTION pgqueue.html_count(value numeric)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL UNSAFE

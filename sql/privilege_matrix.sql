@@ -119,6 +119,7 @@ FROM (VALUES
     ('cron.schedule_in_database', 'SELECT cron.schedule_in_database(''matrix new'', ''@daily'', ''SELECT 1'', ''template1'', ''regress_matrix_owner'', false)'),
     ('cron.next_runs', 'SELECT cron.next_runs(''@daily'')'),
     ('pgqueue.worker_reports', 'SELECT count(*) FROM pgqueue.worker_reports()'),
+    ('pgqueue.worker_timezone', 'SELECT pgqueue.worker_timezone()'),
     ('pgqueue.shared_memory', 'SELECT pgqueue.shared_memory()'),
     ('pgqueue.wake', 'SELECT pgqueue.wake()'),
     ('pgqueue.prometheus', 'SELECT pgqueue.prometheus()'),

@@ -200,6 +200,41 @@ SELECT count(*) > 50 FROM pg_temp.samples(pgqueue.prometheus());
 SELECT xml_is_well_formed_document(pgqueue.dashboard());
 COMMIT;
 
+-- A run that ended before it began, by a clock that was put back. A job whose last due time is older than its last change, and one that runs once
+-- and is at work: neither is late.
+SELECT cron.create_job('changed', '@daily', 'SELECT 1', active => false) AS changed, cron.at(now() + interval '1 hour', 'SELECT 1', 'at work') AS at_work \gset
+INSERT INTO cron.job_run_details (jobid, database, username, command, status, start_time, end_time, due_time, start_after)
+VALUES (:changed, current_database(), current_user, 'SELECT 1', 'succeeded', now(), now() - interval '20 ms', now(), now());
+INSERT INTO cron.job_state VALUES (:changed, now() - interval '30 days');
+UPDATE cron.job SET active = true WHERE jobid = :changed;
+INSERT INTO cron.job_state SELECT jobid, run_at FROM cron.job WHERE jobid = :at_work ON CONFLICT (jobid) DO UPDATE SET last_due = excluded.last_due;
+SELECT jobname, next_run > now() AS later, recent -> 0 ->> 'seconds' AS seconds FROM pgqueue.jobs WHERE jobid IN (:changed, :at_work) ORDER BY jobname COLLATE "C";
+SELECT pg_temp.complaints(pgqueue.prometheus());
+SELECT xml_is_well_formed_document(pgqueue.dashboard());
+-- What the asker's client has for a time zone says nothing.
+DO $$
+DECLARE deadline timestamptz := clock_timestamp() + interval '60 s';
+BEGIN
+    WHILE pgqueue.worker_timezone() IS NULL AND clock_timestamp() < deadline LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
+SELECT next_run AS before FROM pgqueue.jobs WHERE jobid = :changed \gset
+SELECT current_database() AS here \gset
+\setenv PGTZ Asia/Tokyo
+\c :here
+SELECT current_setting('TimeZone'), next_run = :'before' FROM pgqueue.jobs WHERE jobid = :changed;
+\setenv PGTZ
+\c :here
+-- The script itself knows no backslashes but those in E''.
+BEGIN;
+SET LOCAL standard_conforming_strings = off;
+SET LOCAL escape_string_warning = off;
+SET LOCAL client_min_messages = error;
+DROP EXTENSION pgqueue CASCADE;
+CREATE EXTENSION pgqueue;
+ROLLBACK;
+
 \c contrib_regression
 DROP DATABASE regress_pgqueue_sight WITH (FORCE);
 DROP ROLE regress_sight_owner, regress_sight_nobody, regress_sight_monitor, "regress_sight_<i>""\&";

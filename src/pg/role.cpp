@@ -8,6 +8,7 @@ bool MayActAs(const char* role) {
 }
 
 bool MayMeasure(Oid relation) {
+    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation))) return false;
     return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
            has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 }

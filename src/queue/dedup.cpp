@@ -318,7 +318,7 @@ public:
         if (swept->skip) return false;
         if (!swept->there || head.sent_at < swept->created_at) return true;
         for (int i = 0; i < swept->known.segment_count; i++)  // oldest first: where they are moved from
-            if (MessageIsIn({&swept->known, swept->rels[i], swept->known.segments[i].number}, head.msg_id))
+            if (MessageIsIn({&swept->known, swept->rels[i], swept->known.segments[i].number, InvalidOid}, head.msg_id))
                 return false;
         return true;
     }

@@ -397,6 +397,12 @@ pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {
     return segments;
 }
 
+pg::Vector<Oid> TablesOf(Oid parent, const char* queue) {
+    pg::Vector<Oid> tables = SegmentsOf(parent, queue);
+    tables.insert(tables.begin(), parent);
+    return tables;
+}
+
 namespace {
 
 bool LockWithParts(Oid table, pg::Vector<Oid>* locked) {
@@ -459,33 +465,30 @@ std::optional<OpenedQueue> OpenIfThere(const char* name, AclMode privileges, LOC
     return TryOpen(name, privileges, lock, true);
 }
 
-void Close(const OpenedQueue& opened, LOCKMODE lock) { relation_close(opened.segment, lock); }
-
-namespace {
-
-// DDL on the parent locks the parent, then the segments one by one. A transaction that has one segment and comes to
-// another would meet it half-way, unless it has the parent's lock from the beginning. With one segment there is no
-// other, and it needs no second lock; nor may it ask for the parent's later, when there are more.
-Oid LockParent(Queue* queue, LOCKMODE lock) {
-    const LocalTransactionId now = compat::LocalTransaction();
-    if (queue->segment_count == 1) queue->alone_in = now;
-    if (queue->alone_in == now) return InvalidOid;
-    LockRelationOid(queue->parent, lock);
-    return queue->parent;
+void Close(const OpenedQueue& opened, LOCKMODE lock) {
+    relation_close(opened.segment, lock);
+    if (lock != NoLock && OidIsValid(opened.parent)) UnlockRelationOid(opened.parent, AccessShareLock);
 }
 
-}  // namespace
-
+// DDL on the parent locks the parent, then the segments one by one. A transaction that has one segment and comes to
+// another would meet it half-way, unless it has a lock on the parent from the beginning; the weakest will do. With one
+// segment there is no other, and it needs no second lock; nor may it ask for the parent's later, when there are more.
 std::optional<OpenedQueue> TryOpenSegment(Queue* queue, uint32 number, LOCKMODE lock) {
     const Segment* segment = FindSegment(queue, number);
     if (segment == nullptr) return std::nullopt;
     const Oid table = segment->table;
-    const Oid parent = LockParent(queue, lock);
+    const LocalTransactionId now = compat::LocalTransaction();
+    const bool alone = queue->segment_count == 1 || queue->alone_in == now;
+    const Oid parent = alone ? InvalidOid : queue->parent;
+    if (!alone) LockRelationOid(parent, AccessShareLock);
     LockRelationOid(table, lock);
     Relation rel = cache.Holds(queue) ? RelationIdGetRelation(table) : nullptr;
-    if (rel != nullptr) return OpenedQueue{queue, rel, number};
+    if (rel != nullptr) {
+        if (alone) queue->alone_in = now;
+        return OpenedQueue{queue, rel, number, parent};
+    }
     UnlockRelationOid(table, lock);
-    if (OidIsValid(parent)) UnlockRelationOid(parent, lock);
+    if (!alone) UnlockRelationOid(parent, AccessShareLock);
     queue->valid = false;
     return std::nullopt;
 }

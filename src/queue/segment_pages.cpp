@@ -14,7 +14,7 @@ void SegmentPages::Begin() {
         bool good = true;
         for (int i = 0; good && i < queue->segment_count; i++) {
             Segment* segment = &queue->segments[i];
-            Part part{{queue, nullptr, segment->number}, {}, false};
+            Part part{{queue, nullptr, segment->number, InvalidOid}, {}, false};
             if (segment->number == opened_.number) part.opened = opened_;
             if (part.opened.segment != nullptr || !page::IsCurrent(segment->map)) {
                 good = Open(&part);

@@ -228,12 +228,9 @@ pg::Vector<Oid> LockTables(const char* queue) {
     char name[NAMEDATALEN];
     ParentName(queue, name);
     const Oid parent = pg::RelationIn(kSchema, name);
-    pg::Vector<Oid> tables;
-    if (!OidIsValid(parent)) return tables;  // Open says so
-    tables = SegmentsOf(parent, queue);
-    tables.push_back(parent);
     pg::Vector<Oid> locked;
-    if (!LockAtOnce(tables, &locked))
+    if (!OidIsValid(parent)) return locked;  // Open says so
+    if (!LockAtOnce(TablesOf(parent, queue), &locked))
         ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("queue \"%s\" is locked", queue)));
     return locked;
 }

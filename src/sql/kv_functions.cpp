@@ -467,8 +467,8 @@ PGQUEUE_FUNCTION(pgqueue_kv_glance) {
         Int64GetDatum(Read(stats, Statistic::kHits)),        Int64GetDatum(Read(stats, Statistic::kMisses)),
         Int64GetDatum(Read(stats, Statistic::kPurged))};
     result.Add(row.data(), nulls.data());
-    Close(cells);
-    Close(values);
+    relation_close(cells.rel, AccessShareLock);
+    relation_close(values.rel, AccessShareLock);
     queue::UnlockAll(locked);
     return 0;
 }

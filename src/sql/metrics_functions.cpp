@@ -82,9 +82,10 @@ Problem Guarded(const char* name, Measured* measured) {
 int64 NumberOf(PGFunction function, Oid relation);
 
 // Waits for nobody: whoever has the table, or an index, for himself may take hours.
-Problem Measure(const char* name, const pg::Vector<Oid>& segments, Measured* measured) {
+Problem Measure(const char* name, Oid parent, Measured* measured) {
+    const pg::Vector<Oid> segments = SegmentsOf(parent, name);
     pg::Vector<Oid> locked;
-    if (!LockAtOnce(segments, &locked))
+    if (!LockAtOnce(TablesOf(parent, name), &locked))
         return {ERRCODE_LOCK_NOT_AVAILABLE, psprintf("the table of queue \"%s\" is locked by another session", name),
                 "Look for the session in pg_locks; reads and sends wait for it too."};
     const Problem problem = Guarded(name, measured);
@@ -142,7 +143,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
 
     const pg::Vector<Oid> segments = SegmentsOf(parent, name);
     Measured measured;
-    Problem problem = Measure(name, segments, &measured);
+    Problem problem = Measure(name, parent, &measured);
     if (problem.sqlstate == ERRCODE_UNDEFINED_TABLE && !OidIsValid(RelationOf(name, ParentName))) return 0;
     if (problem.sqlstate == 0) problem = MissingPart(name, measured);
 
@@ -168,8 +169,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     // Of a dead-letter queue that this role may look at.
     Measured dead;
     const Oid dead_parent = measured.dead_letter[0] != '\0' ? RelationOf(measured.dead_letter, ParentName) : InvalidOid;
-    if (OidIsValid(dead_parent) && pg::MayMeasure(dead_parent))
-        (void)Measure(measured.dead_letter, SegmentsOf(dead_parent, measured.dead_letter), &dead);
+    if (OidIsValid(dead_parent) && pg::MayMeasure(dead_parent)) (void)Measure(measured.dead_letter, dead_parent, &dead);
     add_count(dead.figures ? dead.figures->Waiting() : 0, !dead.figures);
 
     int64 sent = 0;

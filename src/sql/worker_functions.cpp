@@ -45,6 +45,18 @@ PGQUEUE_FUNCTION(pgqueue_worker_reports) {
     return 0;
 }
 
+// The asker's own setting says nothing: its client may have chosen it.
+PGQUEUE_FUNCTION(pgqueue_worker_timezone) {
+    for (int i = 0; i < pg::WorkerSlots(); i++) {
+        Oid database = InvalidOid;
+        int pid = 0;
+        pg::WorkerReport report;
+        if (pg::ReadSlot(i, &database, &pid, &report) && database == MyDatabaseId && report.timezone[0] != '\0')
+            PG_RETURN_DATUM(CStringGetTextDatum(report.timezone));
+    }
+    PG_RETURN_NULL();
+}
+
 PGQUEUE_FUNCTION(pgqueue_wake) {
     pg::WakeWorkerAtCommit(pg::kEverything & ~pg::kStartAgain);
     pg::TellLauncherAtCommit(MyDatabaseId);

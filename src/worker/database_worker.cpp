@@ -269,6 +269,7 @@ void Worker::Run() {
                 report->last_round_at = now;
                 report->last_round_us = now - before;
             }
+            strlcpy(report->timezone, pg_get_timezone_name(session_timezone), sizeof(report->timezone));
             report->next_round_at = next;
             report->lag_us = lag_us_;
             report->purged += std::exchange(purged_, 0);

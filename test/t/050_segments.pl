@@ -193,10 +193,34 @@ for (1 .. $rounds) {
 cmp_ok($rounds * 500 * 300, '>', 2 * $most, 'far more went through it than it ever took');
 like($blind->query('SELECT count(*) >= 0 FROM queue.q_bounded'), qr/^t$/, 'the old snapshot can look');
 $blind->query('COMMIT');
-$blind->quit;
 $reader->quit;
 sql($node, 'ALTER SYSTEM RESET pgqueue.max_dead_bytes');
 $node->reload;
+
+# A session idle in a transaction that has used the newest segment, and one that waits for a message: neither keeps old segments, nor are they
+# kept waiting, nor anybody else by them.
+sql($node, "SELECT queue.create('idle', vt => 600)");
+$blind->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM sent');
+fill('idle', 3);
+consume('idle');
+my $idle = session($node);
+$idle->query_ok(q[BEGIN; SELECT queue.send('idle', '"of an idle one"') > 0], 'a session sends, and stays in its transaction');
+my $sleeper = session($node);
+$sleeper->start("SELECT message FROM queue.read('idle', wait => 60)");
+becomes('a sleeper has no lock', sub { sql($node, "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE pid = $sleeper->{pid} AND wait_event_type = 'Extension' AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'queue'::regnamespace)") eq '0' && sql($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $sleeper->{pid}") eq 'Extension' });
+my $drained = segments('idle');
+$blind->query('COMMIT');
+becomes('segments are emptied all the same', sub { segments('idle') ne $drained || sql($node, q[SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^q_idle#[0-9]+$' AND pg_relation_size(oid) = 0]) ne '0' });
+sql($node, "SELECT queue.create('other'); SELECT cron.schedule('beside', '1 second', \$\$SELECT queue.send('other', '1')\$\$)");
+job_runs($node, 'postgres', 'and jobs run');
+$idle->query_ok("SELECT queue.delete('idle', 1)", 'it looks for a message in all of them');
+is(sql($node, q[SELECT queue.send('idle', '"wakes"') > 0]), 't', 'somebody else sends');
+is($sleeper->finish, '"wakes"', 'which the sleeper gets');
+$idle->query_ok('COMMIT', 'it ends');
+$_->quit for $idle, $sleeper;
+sql($node, "SELECT cron.unschedule('beside')");
+$blind->quit;
+is(sql($node, "SELECT count(*) FROM queue.read('idle')"), '1', 'its message is there');
 
 # Locks and prepared transactions keep a segment, and stop nothing.
 sql($node, "SELECT queue.create('locked')");

@@ -14,6 +14,7 @@ void CheckMember(const char* role, const char* what);
 void CheckMayRun(const char* role, const char* what, const char* hint);
 
 // Whether the current role may see the figures of this table: with SELECT on it, or as a member of pg_monitor.
+// False for one that is gone.
 bool MayMeasure(Oid relation);
 
 }  // namespace pgqueue::pg

@@ -46,6 +46,7 @@ struct WorkerReport {
     int64 errors;
     TimestampTz last_error_at;
     char last_error[kReportBytes];
+    char timezone[kReportBytes];  // of its session: that of jobs without one of their own
 };
 
 struct WorkerSlot {

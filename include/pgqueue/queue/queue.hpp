@@ -68,6 +68,7 @@ struct OpenedQueue {
     Queue* queue;
     Relation segment;
     uint32 number;
+    Oid parent;  // whose lock came with it, if it did
 };
 
 // Checks the name's form; raises invalid_name.
@@ -137,6 +138,8 @@ struct SegmentTable {
 };
 pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue);
 pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue);
+// The parent, then its segments: the order in which they are locked.
+pg::Vector<Oid> TablesOf(Oid parent, const char* queue);
 // Whether it is a segment's name; if so, its queue's and its number.
 bool ParseSegmentName(const char* table, char* queue, uint32* number);
 // Locks the tables with their indexes and TOAST tables, all that opening and measuring a queue may have to wait for,
