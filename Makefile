@@ -130,17 +130,19 @@ ifdef WERROR
 WARN += -Werror
 endif
 
+# EXTRA_CPPFLAGS, EXTRA_CXXFLAGS and EXTRA_LDFLAGS are for packagers, who set them in the environment.
 # The server's headers count as system headers: their warnings are not ours.
 # 15 leaves PGDLLEXPORT empty, which would hide what has to be found.
-PG_CPPFLAGS = -Iinclude -isystem $(includedir_server) '-DPGDLLEXPORT=__attribute__((visibility("default")))'
-PG_CXXFLAGS = $(STD) -fno-exceptions -fno-rtti -fvisibility=hidden -fno-plt -O2 -g $(WARN) -MMD -MP
+PG_CPPFLAGS = -Iinclude -isystem $(includedir_server) '-DPGDLLEXPORT=__attribute__((visibility("default")))' \
+	$(EXTRA_CPPFLAGS)
+PG_CXXFLAGS = $(STD) -fno-exceptions -fno-rtti -fvisibility=hidden -fno-plt -O2 -g $(WARN) -MMD -MP $(EXTRA_CXXFLAGS)
 ifdef ASSERT
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
 ifdef UBSAN
 PG_CXXFLAGS += -fsanitize=undefined -fno-sanitize-recover=undefined
 endif
-SHLIB_LINK = -Wl,--version-script=exports.map
+SHLIB_LINK = -Wl,--version-script=exports.map $(EXTRA_LDFLAGS)
 
 # No bitcode: nobody inlines a function of ours into a JIT-compiled expression.
 override with_llvm = no
