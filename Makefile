@@ -191,7 +191,7 @@ export PG_VERSION ASSERT UBSAN WERROR TESTS JOBS PARTS CASES RECIPES CLIENTS
 CHECKS = check-regress check-isolation check-tap check-unit check-fuzz check-differential check-examples check-clients \
 	check-recipes check-reference check-torture
 .PHONY: FORCE help print-flags print-client-flags deps deps-examples deps-drivers deps-clients deps-recipes \
-	deps-differential deps-roots demo stop test checked test-all torture fuzz bench lint $(CHECKS)
+	deps-differential deps-roots demo stop test checked test-all check-package torture fuzz bench lint $(CHECKS)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -204,6 +204,7 @@ help:
 #:                 check-unit, check-fuzz, check-differential (CASES=100000), check-examples, check-clients,
 #:                 check-recipes, check-reference and check-torture
 #: make test-all   the same on every supported version, in Debian roots
+#: make check-package   build the Debian package and try it in roots of their own, SUITES="bookworm trixie forky"
 #: make checked    the same with assertions and UBSan
 #: make torture    a long torture run, SECONDS=600
 #: make fuzz       a long run of the fuzzers, SECONDS=600
@@ -259,6 +260,9 @@ deps-roots:
 
 test-all: deps deps-roots
 	@test/run/test-all here trixie forky
+
+check-package: deps deps-roots
+	@test/run/package $(or $(SUITES),bookworm trixie forky)
 
 bench: deps
 	@test/run/deps bench
