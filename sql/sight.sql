@@ -202,13 +202,16 @@ COMMIT;
 
 -- A run that ended before it began, by a clock that was put back. A job whose last due time is older than its last change, and one that runs once
 -- and is at work: neither is late.
-SELECT cron.create_job('changed', '@daily', 'SELECT 1', active => false) AS changed, cron.at(now() + interval '1 hour', 'SELECT 1', 'at work') AS at_work \gset
+SELECT cron.create_job('changed', '@daily', 'SELECT 1', active => false) AS changed \gset
 INSERT INTO cron.job_run_details (jobid, database, username, command, status, start_time, end_time, due_time, start_after)
 VALUES (:changed, current_database(), current_user, 'SELECT 1', 'succeeded', now(), now() - interval '20 ms', now(), now());
 INSERT INTO cron.job_state VALUES (:changed, now() - interval '30 days');
 UPDATE cron.job SET active = true WHERE jobid = :changed;
-INSERT INTO cron.job_state SELECT jobid, run_at FROM cron.job WHERE jobid = :at_work ON CONFLICT (jobid) DO UPDATE SET last_due = excluded.last_due;
+BEGIN;
+SELECT cron.at(now() + interval '1 hour', 'SELECT 1', 'at work') AS at_work \gset
+INSERT INTO cron.job_state SELECT jobid, run_at FROM cron.job WHERE jobid = :at_work;
 SELECT jobname, next_run > now() AS later, recent -> 0 ->> 'seconds' AS seconds FROM pgqueue.jobs WHERE jobid IN (:changed, :at_work) ORDER BY jobname COLLATE "C";
+ROLLBACK;
 SELECT pg_temp.complaints(pgqueue.prometheus());
 SELECT xml_is_well_formed_document(pgqueue.dashboard());
 -- What the asker's client has for a time zone says nothing.

@@ -28,6 +28,7 @@ struct Group {
     BlockNumber waiting_last;
     TimestampTz waiting_until;  // by then their bounds have come
     bool sure;                  // a row waits on waiting_first
+    bool joined;                // a hold came to others by HoldGroup; until the group is free
     uint32 scan;                // of the last one who looks where the first row waits; see BeginScan
     BlockNumber noted_since;    // the first page that was noted since then; InvalidBlockNumber: none
     uint32 next;                // in its bucket, or of the free ones
@@ -162,6 +163,7 @@ public:
             group->first = index;
             group->until = until;
             group->at_until = 0;
+            group->joined = false;
             group->lowest = group->highest = key;
         } else {
             holds[group->last].next = index;
@@ -371,7 +373,7 @@ GroupAnswer KeepGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, Timest
 bool TakeMore(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz until, bool strict, BlockNumber block) {
     Locked locked(ref, hash);
     Group* group = locked.Find();
-    return IsHeld(group) && !(strict && WaitsBefore(group, block)) && locked.Add(group, key, until);
+    return IsHeld(group) && !group->joined && !(strict && WaitsBefore(group, block)) && locked.Add(group, key, until);
 }
 
 bool HoldGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz until) {
@@ -379,9 +381,20 @@ bool HoldGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz u
     Group* group = locked.Make();
     if (group == nullptr) return false;
     Hold* hold = locked.FindHold(group, key);
-    if (hold == nullptr) return locked.Add(group, key, until);
+    if (hold == nullptr) {
+        const bool joins = IsHeld(group);
+        if (!locked.Add(group, key, until)) return false;
+        group->joined = joins;
+        return true;
+    }
     locked.Move(group, hold, until);
     return true;
+}
+
+bool IsJoined(const SegmentRef& ref, GroupHash hash) {
+    Locked locked(ref, hash);
+    const Group* group = locked.Find();
+    return IsHeld(group) && group->joined;
 }
 
 bool HasHold(const SegmentRef& ref, GroupHash hash, HoldKey key) {

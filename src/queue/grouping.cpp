@@ -195,10 +195,6 @@ void Grouping::PassBy(page::GroupHash group) {
     (taken != nullptr ? taken : Insert(group, true))->stopped = true;
 }
 
-void Grouping::Undo(page::GroupHash group, const RowHead* head) {
-    if (lease_) page::DropHold(*map_, group, -head->msg_id);
-}
-
 void Grouping::UndoLook() {
     for (const page::GroupHash group : new_)
         if (Taken* taken = Find(group)) taken_.erase(taken_.begin() + (taken - taken_.data()));

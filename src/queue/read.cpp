@@ -178,6 +178,11 @@ private:
         for (;;) {
             if (options_.lease) StockReceipts(most, receipt_floor_);
             LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+            // In a new map somebody may have surveyed this page already, and would not hear of our leases.
+            if (options_.lease && !page::IsCurrent(map_)) {
+                UnlockReleaseBuffer(buffer);
+                return page::kUnknown;
+            }
             const page::Bound tick = page::BoundOf(now_);
             const auto found = publish ? page::BeginLook(map_, band_, block, tick) : std::nullopt;
             const page::PageLook look = found.value_or(page::PageLook{});
@@ -268,7 +273,7 @@ private:
     // The look comes to nothing. The page is locked still: a row's hold is named after the row until it has a receipt.
     void Drop(Picks* picks) {
         for (const Pick& pick : *picks) {
-            if (pick.group != 0 && grouping_) grouping_->Undo(pick.group, HeadOf(pick.copy->t_data));
+            if (pick.group != 0 && options_.lease) page::DropHold(map_, pick.group, -HeadOf(pick.copy->t_data)->msg_id);
             heap_freetuple(pick.copy);
         }
         if (grouping_) grouping_->UndoLook();
@@ -424,15 +429,22 @@ private:
     bool Lease(Buffer buffer, Picks* picks) {
         const int count = static_cast<int>(picks->size());
         page::InPlaceWriter writer(count);
+        // Ungrouped reads keep the holds, too, where somebody reads by groups; before they have receipts, so that who
+        // gets higher ones for later rows of the group finds them (see IsJoined).
+        const bool note_groups = !grouping_ && page::GroupModeOf(map_) != page::GroupMode::kOff;
+        if (note_groups)
+            for (Pick& pick : *picks) NoteGroup(&pick, pick.exhausted ? now_ + kMoveLease : LeaseEnd());
         const auto first_receipt = DrawReceipts(count);
         if (!first_receipt) return false;  // others took them
+        if (grouping_ && std::any_of(picks->begin(), picks->end(), [this](const Pick& pick) {
+                return pick.group != 0 && page::IsJoined(map_, pick.group);
+            }))
+            return false;
         // A receipt must be new to its row, wherever the row came from.
         for (const Pick& pick : *picks) receipt_floor_ = std::max(receipt_floor_, HeadOf(pick.copy->t_data)->receipt);
         if (receipt_floor_ >= *first_receipt) return false;
         const TimestampTz vt = LeaseEnd();
         const TimestampTz move_vt = now_ + kMoveLease;
-        // Ungrouped reads keep the holds, too, where somebody reads by groups.
-        const bool note_groups = !grouping_ && page::GroupModeOf(map_) != page::GroupMode::kOff;
         Page page = BufferGetPage(buffer);
         for (int i = 0; i < count; i++) {
             const Pick& pick = (*picks)[i];
@@ -447,7 +459,7 @@ private:
                 if (head->read_ct < PG_INT32_MAX) head->read_ct++;
             }
             if (grouping_ && pick.group != 0) grouping_->Leased(pick.group, head->msg_id, head->receipt);
-            if (note_groups) NoteGroup(&(*picks)[i]);
+            if (note_groups && pick.group != 0) page::RenameHold(map_, pick.group, -head->msg_id, head->receipt);
             auto* row = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, pick.off)));
             writer.Set(&HeadOf(row)->vt, &head->vt, kLeaseBytes);
         }
@@ -463,11 +475,10 @@ private:
         return true;
     }
 
-    void NoteGroup(Pick* pick) {
-        const RowHead* head = HeadOf(pick->copy->t_data);
+    void NoteGroup(Pick* pick, TimestampTz until) {
         pick->group = GroupOf(rel_, pick->copy);
         // No room: whoever reads by groups must look for what is out anew.
-        if (pick->group != 0 && !page::HoldGroup(map_, pick->group, head->receipt, head->vt))
+        if (pick->group != 0 && !page::HoldGroup(map_, pick->group, -HeadOf(pick->copy->t_data)->msg_id, until))
             page::SetGroupMode(map_, page::GroupMode::kOff);
     }
 

@@ -9,7 +9,7 @@ use PgQueueTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = queue_node('care', conf => "log_statement = none\nmax_wal_size = 4GB");
+my $node = queue_node('care', conf => "log_statement = none\nmax_wal_size = 4GB\npgqueue.segment_size = '1GB'");
 my $space = PostgreSQL::Test::Utils::tempdir();
 sql($node, "CREATE TABLESPACE other LOCATION '$space'");
 

@@ -197,6 +197,25 @@ $reader->quit;
 sql($node, 'ALTER SYSTEM RESET pgqueue.max_dead_bytes');
 $node->reload;
 
+# DDL on the parent, which locks all segments, beside transactions that use several
+sql($node, "SELECT queue.create('ddl')");
+my $users = run_pgbench($node, 'users', <<SQL, '-T', 6, '-c', 4);
+BEGIN;
+SELECT count(*) FROM queue.send_batch('ddl', array_fill('"$filler"'::jsonb, ARRAY[20]));
+SELECT count(*) FROM queue.read('ddl', qty => 15) r WHERE queue.delete('ddl', r.msg_id, r.receipt);
+COMMIT;
+SQL
+my $altered = 0;
+while (pgbench_runs($users)) {
+    sql($node, 'ALTER TABLE queue.q_ddl ADD COLUMN note text');
+    sql($node, 'ALTER TABLE queue.q_ddl DROP COLUMN note');
+    $altered++;
+    usleep(100_000);
+}
+finish_pgbench($users);
+cmp_ok($altered, '>', 5, 'columns came and went');
+cmp_ok(count_of('ddl'), '>', 1, 'in several segments');
+
 # A session idle in a transaction that has used the newest segment, and one that waits for a message: neither keeps old segments, nor are they
 # kept waiting, nor anybody else by them.
 sql($node, "SELECT queue.create('idle', vt => 600)");

@@ -57,6 +57,9 @@ GroupAnswer KeepGroup(const SegmentRef& ref, GroupHash group, HoldKey key, Times
                       BlockNumber block, TimestampTz now, TimestampTz again);
 // Adds or moves a hold, whoever else holds the group: one more lease. False: there is no room.
 bool HoldGroup(const SegmentRef& ref, GroupHash group, HoldKey key, TimestampTz until);
+// Whether a hold was added so to a group that others had, since it was free last: whoever has it may have a row behind
+// that one, which is out, and takes no more (see TakeMore).
+bool IsJoined(const SegmentRef& ref, GroupHash group);
 bool HasHold(const SegmentRef& ref, GroupHash group, HoldKey key);
 // The row has got a receipt.
 void RenameHold(const SegmentRef& ref, GroupHash group, HoldKey from, HoldKey to);
