@@ -53,8 +53,8 @@ public:
         return taken != nullptr && taken->stopped;
     }
 
-    // The look comes to nothing: its groups are free again. The holds of rows that MayTake has let pass are the caller's
-    // to drop.
+    // The look comes to nothing: its groups are free again. The holds of rows that MayTake has let pass are the
+    // caller's to drop.
     void UndoLook();
     // The row has got its receipt.
     void Leased(page::GroupHash group, int64 msg_id, int64 receipt) {
