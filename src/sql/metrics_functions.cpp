@@ -26,6 +26,7 @@ struct Measured {
     std::optional<Figures> figures;
     bool has_archive = false;
     char dead_letter[NAMEDATALEN] = "";
+    pg::Vector<Oid> segments;
     int64 bytes = 0;
 };
 
@@ -83,14 +84,15 @@ int64 NumberOf(PGFunction function, Oid relation);
 
 // Waits for nobody: whoever has the table, or an index, for himself may take hours.
 Problem Measure(const char* name, Oid parent, Measured* measured) {
-    const pg::Vector<Oid> segments = SegmentsOf(parent, name);
+    const pg::Vector<Oid> tables = TablesOf(parent, name);
+    measured->segments.assign(tables.begin() + 1, tables.end());
     pg::Vector<Oid> locked;
-    if (!LockAtOnce(TablesOf(parent, name), &locked))
+    if (!LockAtOnce(tables, &locked))
         return {ERRCODE_LOCK_NOT_AVAILABLE, psprintf("the table of queue \"%s\" is locked by another session", name),
                 "Look for the session in pg_locks; reads and sends wait for it too."};
     const Problem problem = Guarded(name, measured);
     // A size takes locks of its own.
-    for (const Oid segment : segments) measured->bytes += NumberOf(pg_total_relation_size, segment);
+    for (const Oid segment : measured->segments) measured->bytes += NumberOf(pg_total_relation_size, segment);
     UnlockAll(locked);
     return problem;
 }
@@ -141,7 +143,6 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     if (!OidIsValid(parent) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent)) || !pg::MayMeasure(parent))
         return 0;
 
-    const pg::Vector<Oid> segments = SegmentsOf(parent, name);
     Measured measured;
     Problem problem = Measure(name, parent, &measured);
     if (problem.sqlstate == ERRCODE_UNDEFINED_TABLE && !OidIsValid(RelationOf(name, ParentName))) return 0;
@@ -175,7 +176,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     int64 sent = 0;
     int64 removed = 0;
     const bool sized = problem.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE;
-    for (const Oid segment : segments) {
+    for (const Oid segment : measured.segments) {
         sent += NumberOf(pg_stat_get_tuples_inserted, segment);
         removed += NumberOf(pg_stat_get_tuples_deleted, segment);
     }
@@ -187,7 +188,7 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
     add_age(figures.oldest);
     add_age(figures.newest);
     add(Int64GetDatum(measured.bytes), !sized);
-    add(Int64GetDatum(static_cast<int64>(segments.size())));
+    add(Int64GetDatum(static_cast<int64>(measured.segments.size())));
     add(BoolGetDatum(figures.exact), !counted);
     add_count(std::ceil(figures.margin), !counted);
     add_age(figures.ready_since);

@@ -294,27 +294,18 @@ PGQUEUE_FUNCTION(pgqueue_send_batch) {
     const Args args(fcinfo);
     PreventWrite("queue.send_batch()");
     const SendOptions options = SendOptionsOf(args);
-    Datum* messages = nullptr;
-    bool* message_nulls = nullptr;
-    int count = 0;
-    args.Array(1, "messages", JSONBOID, &messages, &message_nulls, &count);
-    Datum* headers = nullptr;
-    bool* header_nulls = nullptr;
-    HeadersArray(args, 2, count, &headers, &header_nulls);
+    pg::Vector<OutgoingMessage> outgoing = MessagesArg(args, 1);
+    const int count = static_cast<int>(outgoing.size());
     const pg::Vector<text*> group_keys = KeysArg(args, 6, "group_keys", count);
     const pg::Vector<text*> dedup_keys = KeysArg(args, 7, "dedup_keys", count);
     const OpenedQueue opened = OpenFor(args, ACL_INSERT, RowExclusiveLock);
     CheckPriority(opened, options);
     ResultSet result(fcinfo, 1);
     if (count > 0) {
-        pg::Vector<OutgoingMessage> outgoing(count);
-        for (int i = 0; i < count; i++)
-            outgoing[i] = {messages[i],
-                           message_nulls[i],
-                           headers != nullptr ? headers[i] : 0,
-                           headers == nullptr || header_nulls[i],
-                           group_keys[i],
-                           dedup_keys[i]};
+        for (int i = 0; i < count; i++) {
+            outgoing[i].group_key = group_keys[i];
+            outgoing[i].dedup_key = dedup_keys[i];
+        }
         pg::Vector<int64> ids;
         int64 first = 0;
         if (std::any_of(dedup_keys.begin(), dedup_keys.end(), [](const text* key) { return key != nullptr; })) {

@@ -39,17 +39,8 @@ PGQUEUE_FUNCTION(pgqueue_publish_batch) {
     const char* topic = args.Text(0, "topic");
     PreventWrite("queue.publish_batch()");
     const auto delay = args.Seconds(3, "delay");
-    Datum* messages = nullptr;
-    bool* message_nulls = nullptr;
-    int count = 0;
-    args.Array(1, "messages", JSONBOID, &messages, &message_nulls, &count);
-    Datum* headers = nullptr;
-    bool* header_nulls = nullptr;
-    HeadersArray(args, 2, count, &headers, &header_nulls);
-    pg::Vector<OutgoingMessage> outgoing(count);
-    for (int i = 0; i < count; i++)
-        outgoing[i] = {messages[i], message_nulls[i], headers != nullptr ? headers[i] : 0,
-                       headers == nullptr || header_nulls[i]};
+    pg::Vector<OutgoingMessage> outgoing = MessagesArg(args, 1);
+    const int count = static_cast<int>(outgoing.size());
     ResultSet result(fcinfo, 2);
     for (const Copies& copies : Publish(topic, outgoing.data(), count, delay)) {
         Datum values[2] = {CStringGetTextDatum(copies.queue), 0};

@@ -4,7 +4,7 @@ import os
 
 from .load import Pgbench
 from .server import BenchError
-from .workloads import Case, Sample, Workload
+from .workloads import Sample, VariantBench
 
 ONE = "WITH m AS MATERIALIZED (SELECT msg_id FROM queue.read('f'))\nSELECT queue.delete('f', msg_id) FROM m;\n"
 FIFTY = ("WITH m AS MATERIALIZED (SELECT array_agg(msg_id) AS ids FROM queue.read('f', qty => 50))\n"
@@ -23,14 +23,11 @@ PLAIN = (
 NAMES = [p[0] for p in PLAIN]
 
 
-class Bench:
-    def __init__(self, server, seconds, rounds, say):
-        self.server = server
-        self.seconds = seconds
-        self.rounds = rounds
-        self.say = say
+class Bench(VariantBench):
+    def cases(self, script, rate):
+        return {variant: (script, rate, variant) for variant in GROUPS}
 
-    def run_case(self, name, clients, script, rate, variant):
+    def run_case(self, name, clients, number, script, rate, variant):
         """Messages a second, from a queue that has more of them than will be read."""
         ask = self.server.ask
         fifo, group = GROUPS[variant]
@@ -42,7 +39,7 @@ class Bench:
                 " GROUP BY i / 1000 ORDER BY i / 1000) sent")
             ask("VACUUM queue.\"q_f#1\"")
             ask("CHECKPOINT")
-            path = os.path.join(self.server.scratch, f"{name}.sql")
+            path = os.path.join(self.server.scratch, f"{name}-{number}.sql")
             with open(path, "w", encoding="ascii") as f:
                 f.write(script)
             before = int(ask("SELECT count(*) FROM queue.q_f")[0][0])
@@ -50,32 +47,11 @@ class Bench:
             left = int(ask("SELECT count(*) FROM queue.q_f")[0][0])
             if left == 0:
                 raise BenchError(f"{name}: the backlog of {before} ran dry")
-            return (before - left) / self.seconds, result.latency
+            return Sample((before - left) / self.seconds, result.latency)
         finally:
             ask("SELECT queue.drop('f')")
-
-    def plain(self, name, title, clients, script, rate):
-        workload = Workload(name, title, [Case("pgqueue", name, clients, variant=v) for v in GROUPS])
-        for n in range(1, self.rounds + 1):
-            line = []
-            for case in workload.cases:
-                value, latency = self.run_case(name, clients, script, rate, case.variant)
-                workload.samples.setdefault(case.key, []).append(Sample(value, latency))
-                line.append(f"{case.variant} {value:,.0f}")
-            self.say(f"  {name:<13} {n}/{self.rounds}  " + "  ".join(line))
-        return workload
 
 
 def run(server, wanted, seconds, rounds, say):
     """wanted: name -> bool. Returns (workloads, {name: why it failed})."""
-    bench = Bench(server, seconds, rounds, say)
-    found, failed = [], {}
-    for name, *rest in PLAIN:
-        if not wanted(name):
-            continue
-        try:
-            found.append(bench.plain(name, *rest))
-        except BenchError as e:
-            failed[name] = str(e)
-            server.back()
-    return found, failed
+    return Bench(server, seconds, rounds, say).run(PLAIN, wanted)

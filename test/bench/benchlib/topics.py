@@ -4,8 +4,7 @@ deduplication key beside sends without."""
 import os
 
 from .load import Pgbench
-from .server import BenchError
-from .workloads import Case, Sample, Workload
+from .workloads import Sample, VariantBench
 
 COPIES = 10
 MANY = 10_000
@@ -43,15 +42,12 @@ PLAIN = (
 NAMES = [p[0] for p in PLAIN]
 
 
-class Bench:
-    def __init__(self, server, seconds, rounds, say):
-        self.server = server
-        self.seconds = seconds
-        self.rounds = rounds
-        self.say = say
+class Bench(VariantBench):
+    def cases(self, variants):
+        return variants
 
-    def run_case(self, name, number, others, text):
-        """On fresh queues, each bound once."""
+    def run_case(self, name, clients, number, others, text):
+        """Transactions a second, on fresh queues, each bound once; a publish to ten queues is one, as are ten sends."""
         ask = self.server.ask
         ask(f"SELECT count(queue.create('t' || i)), count(queue.bind('few.*', 't' || i))"
             f" FROM generate_series(1, {COPIES}) i")
@@ -61,37 +57,15 @@ class Bench:
                     f" FROM generate_series(1, {others}) i")
             ask("SELECT count(queue.send('t1', '0', dedup_key => i::text)) FROM generate_series(1, 1000) i")
             ask("CHECKPOINT")
-            clients = next(p[2] for p in PLAIN if p[0] == name)
             path = os.path.join(self.server.scratch, f"{name}-{number}.sql")
             with open(path, "w", encoding="ascii") as f:
                 f.write(text + "\n")
-            return Pgbench(self.server, [path], clients, self.seconds).wait()
+            result = Pgbench(self.server, [path], clients, self.seconds).wait()
+            return Sample(result.tps, result.latency)
         finally:
             ask(f"SELECT count(queue.drop('t' || i)) FROM generate_series(1, {COPIES}) i")
-
-    def plain(self, name, title, clients, variants):
-        """Transactions a second; a publish to ten queues is one, as are ten sends."""
-        workload = Workload(name, title, [Case("pgqueue", name, clients, variant=v) for v in variants])
-        for n in range(1, self.rounds + 1):
-            line = []
-            for number, case in enumerate(workload.cases):
-                result = self.run_case(name, number, *variants[case.variant])
-                workload.samples.setdefault(case.key, []).append(Sample(result.tps, result.latency))
-                line.append(f"{case.variant} {result.tps:,.0f}")
-            self.say(f"  {name:<13} {n}/{self.rounds}  " + "  ".join(line))
-        return workload
 
 
 def run(server, wanted, seconds, rounds, say):
     """wanted: name -> bool. Returns (workloads, {name: why it failed})."""
-    bench = Bench(server, seconds, rounds, say)
-    found, failed = [], {}
-    for name, *rest in PLAIN:
-        if not wanted(name):
-            continue
-        try:
-            found.append(bench.plain(name, *rest))
-        except BenchError as e:
-            failed[name] = str(e)
-            server.back()
-    return found, failed
+    return Bench(server, seconds, rounds, say).run(PLAIN, wanted)

@@ -49,6 +49,48 @@ class Workload:
         return median(a / b for a, b in pairs) if pairs else None
 
 
+class VariantBench:
+    """Workloads of pgqueue alone, of which several variants are measured one after the other in each round."""
+
+    def __init__(self, server, seconds, rounds, say):
+        self.server = server
+        self.seconds = seconds
+        self.rounds = rounds
+        self.say = say
+
+    def cases(self, *rest):
+        """{variant: arguments for run_case}; rest: what stands behind name, title and clients."""
+        raise NotImplementedError
+
+    def run_case(self, name, clients, number, *args):
+        """A Sample. number: of the variant."""
+        raise NotImplementedError
+
+    def run(self, plain, wanted):
+        """plain: (name, title, clients, ...) each; wanted: name -> bool. Returns (workloads, {name: why it failed})."""
+        found, failed = [], {}
+        for name, title, clients, *rest in plain:
+            if not wanted(name):
+                continue
+            try:
+                found.append(self.measure(name, title, clients, self.cases(*rest)))
+            except BenchError as e:
+                failed[name] = str(e)
+                self.server.back()
+        return found, failed
+
+    def measure(self, name, title, clients, cases):
+        workload = Workload(name, title, [Case("pgqueue", name, clients, variant=v) for v in cases])
+        for n in range(1, self.rounds + 1):
+            line = []
+            for number, case in enumerate(workload.cases):
+                sample = self.run_case(name, clients, number, *cases[case.variant])
+                workload.samples.setdefault(case.key, []).append(sample)
+                line.append(f"{case.variant} {sample.value:,.0f}")
+            self.say(f"  {name:<13} {n}/{self.rounds}  " + "  ".join(line))
+        return workload
+
+
 def plain_workloads(quick):
     """Each: one script per contestant on a queue of its own."""
     def cases(script, names, clients, **more):
