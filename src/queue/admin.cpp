@@ -400,7 +400,9 @@ void SetNotify(const char* name, double throttle, const char* channel) {
 void GrantOrRevoke(Grant what, const char* name, const char* role, const char* privilege) {
     CheckName(name);
     const Names names = NamesOf(name);
-    OwnedQueue(name);
+    // The server takes no lock for a GRANT, and of two on one table the second fails with an internal error. A table's
+    // own lock would keep the worker from making segments; this one only two of us know.
+    LockDatabaseObject(RelationRelationId, OwnedQueue(name), 0, ShareUpdateExclusiveLock);
     const char* on_queue = nullptr;
     const char* on_archive = nullptr;
     if (strcmp(privilege, "send") == 0) {

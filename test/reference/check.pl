@@ -94,9 +94,10 @@ sub relations {
         $relations{$table} = { kind => $kinds{$kind} // 'Sequence', public => $public eq 't', columns => \@columns };
     }
     rows("SELECT queue.drop('NAME')");
-    # Domains, enums and the like have no columns.
+    # Domains, enums and the like have no columns. Newer minor releases count array types as members too.
     $relations{ $_->[0] } = { kind => 'Type', columns => [] }
       for rows("SELECT format_type(objid, NULL) FROM pg_depend JOIN pg_type t ON t.oid = objid WHERE typrelid = 0 AND "
+          . 'NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid) AND '
           . "classid = 'pg_type'::regclass AND " . MEMBERS);
     return %relations;
 }
