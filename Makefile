@@ -49,6 +49,7 @@ OBJS = \
 	src/pg/execute.o \
 	src/pg/heap_row.o \
 	src/pg/memory.o \
+	src/pg/progress.o \
 	src/pg/role.o \
 	src/pg/worker_process.o \
 	src/pg/worker_table.o \

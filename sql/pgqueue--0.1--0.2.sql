@@ -100,6 +100,22 @@ CROSS JOIN LATERAL (
 WHERE cron.may_act_as(j.username) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 GRANT SELECT ON pgqueue.jobs TO PUBLIC;
 
+-- Long work
+
+-- What sessions are at that work for long, as pg_stat_progress_* of the server: one's own, and all for those who see
+-- all statistics.
+CREATE FUNCTION pgqueue.progress_reports(OUT pid integer, OUT datid oid, OUT relid oid, OUT command text,
+    OUT phase text, OUT tables_total integer, OUT tables_done integer, OUT blocks_total bigint, OUT blocks_done bigint,
+    OUT rows_done bigint, OUT started_at timestamptz)
+RETURNS SETOF record LANGUAGE c PARALLEL UNSAFE ROWS 4 AS 'MODULE_PATHNAME', 'pgqueue_progress';
+
+CREATE VIEW pgqueue.progress AS
+SELECT p.pid, p.datid, d.datname, p.relid, CASE WHEN d.datname = current_database() THEN c.relname END AS relname,
+       p.command, p.phase, p.tables_total, p.tables_done, p.blocks_total, p.blocks_done, p.rows_done, p.started_at
+FROM pgqueue.progress_reports() p LEFT JOIN pg_catalog.pg_database d ON d.oid = p.datid
+    LEFT JOIN pg_catalog.pg_class c ON c.oid = p.relid;
+GRANT SELECT ON pgqueue.progress TO PUBLIC;
+
 -- Prometheus
 
 CREATE FUNCTION pgqueue.prometheus_label(name text, value text)

@@ -119,6 +119,7 @@ FROM (VALUES
     ('cron.schedule_in_database', 'SELECT cron.schedule_in_database(''matrix new'', ''@daily'', ''SELECT 1'', ''template1'', ''regress_matrix_owner'', false)'),
     ('cron.next_runs', 'SELECT cron.next_runs(''@daily'')'),
     ('pgqueue.worker_reports', 'SELECT count(*) FROM pgqueue.worker_reports()'),
+    ('pgqueue.progress_reports', 'SELECT count(*) FROM pgqueue.progress_reports()'),
     ('pgqueue.worker_timezone', 'SELECT pgqueue.worker_timezone()'),
     ('pgqueue.shared_memory', 'SELECT pgqueue.shared_memory()'),
     ('pgqueue.wake', 'SELECT pgqueue.wake()'),
@@ -215,7 +216,7 @@ INSERT INTO matrix_statements (statement) VALUES
     ('SELECT nextval(''queue.receipts'')'),
     ('SELECT FROM queue.queues WHERE queue_name = ''matrix'''), ('SELECT FROM queue.metrics WHERE queue_name = ''matrix'''),
     ('SELECT FROM queue.handlers WHERE queue_name = ''matrix_dead'''), ('SELECT FROM kv.stores WHERE store = ''matrix'''), ('SELECT FROM kv.stats WHERE store = ''matrix'''),
-    ('SELECT count(*) FROM pgqueue.workers'), ('SELECT FROM pgqueue.stores WHERE store = ''matrix'''),
+    ('SELECT count(*) FROM pgqueue.workers'), ('SELECT count(*) FROM pgqueue.progress'), ('SELECT FROM pgqueue.stores WHERE store = ''matrix'''),
     ('SELECT FROM pgqueue.jobs WHERE jobname = ''matrix'' AND username = ''regress_matrix_owner'''),
     ('CREATE FUNCTION queue.send(text, text) RETURNS int LANGUAGE sql AS ''SELECT 1'''), ('CREATE TABLE kv.mine (id int)'),
     ('CREATE VIEW cron.mine AS SELECT 1'), ('CREATE TABLE pgqueue.mine (id int)');

@@ -12,7 +12,7 @@ SELECT format('%s(%s) -> %s', proname, pg_get_function_arguments(oid), pg_get_fu
 FROM pg_proc WHERE pronamespace = 'pgqueue'::regnamespace AND proname IN ('prometheus', 'dashboard', 'wake', 'shared_memory') ORDER BY proname COLLATE "C";
 SELECT proname FROM pg_proc WHERE pronamespace = 'pgqueue'::regnamespace AND (proisstrict OR prosecdef);
 SELECT attrelid::regclass, string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
-WHERE attrelid IN ('pgqueue.workers'::regclass, 'pgqueue.jobs'::regclass, 'pgqueue.stores'::regclass) AND attnum > 0 GROUP BY attrelid ORDER BY attrelid::regclass::text COLLATE "C";
+WHERE attrelid IN ('pgqueue.progress'::regclass, 'pgqueue.workers'::regclass, 'pgqueue.jobs'::regclass, 'pgqueue.stores'::regclass) AND attnum > 0 GROUP BY attrelid ORDER BY attrelid::regclass::text COLLATE "C";
 
 -- The text format, version 0.0.4, and Prometheus' own conventions. A row per complaint.
 CREATE FUNCTION pg_temp.samples(page text, OUT metric text, OUT labels text, OUT value text, OUT place bigint) RETURNS SETOF record LANGUAGE sql AS $$

@@ -6,6 +6,7 @@
 #include "pgqueue/page/places.hpp"
 #include "pgqueue/page/serials.hpp"
 #include "pgqueue/page/transaction.hpp"
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/queue/handler_slots.hpp"
 #include "pgqueue/queue/numbers.hpp"
@@ -37,6 +38,7 @@ void RequestSharedMemory() {
     RequestAddinShmemSpace(kv::StatsShmemSize());
     RequestAddinShmemSpace(kv::LockShmemSize());
     RequestAddinShmemSpace(pg::WorkerTableShmemSize());
+    RequestAddinShmemSpace(pg::ProgressShmemSize());
     RequestAddinShmemSpace(cron::RunSlotsShmemSize());
 }
 
@@ -54,6 +56,7 @@ void InitSharedMemory() {
     kv::StatsShmemInit();
     kv::LockShmemInit();
     pg::WorkerTableShmemInit();
+    pg::ProgressShmemInit();
     cron::RunSlotsShmemInit();
     LWLockRelease(AddinShmemInitLock);
 }
@@ -71,6 +74,7 @@ void _PG_init(void) {
     settings::Define();
     page::InitTransactions();
     pg::InitWorkerTable();
+    pg::InitProgress();
     worker::InstallUtilityHook();
     worker::RegisterLauncher();
     previous_request_hook = shmem_request_hook;

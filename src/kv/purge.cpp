@@ -5,6 +5,7 @@
 #include "pgqueue/page/inplace.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/page/undelete.hpp"
+#include "pgqueue/pg/progress.hpp"
 
 namespace pgqueue::kv {
 namespace {
@@ -28,6 +29,7 @@ public:
         CommandCounterIncrement();
         const page::Bound now = page::BoundOf(GetCurrentTimestamp());
         page::TablePages pages(rel_);
+        pg::ProgressOnTable(RelationGetRelid(rel_), RelationGetNumberOfBlocks(rel_));
         while (!page::ForDuePages(
             &pages, map_, 0, now,
             [this](BlockNumber block, bool publish, const page::Range&) { return LookAt(block, publish); },
@@ -41,6 +43,7 @@ public:
 private:
     page::Bound LookAt(BlockNumber block, bool publish) {
         visits_++;
+        pg::ProgressOnPage(block);
         if (pages_ != nullptr) --*pages_;
         page::ReserveTouches(1);
         Places expired;
@@ -70,6 +73,7 @@ private:
         for (ItemPointerData& tid : expired) {
             if (Delete(buffer, &tid)) {
                 purged_++;
+                pg::ProgressAddRows(1);
                 continue;
             }
             const page::Bound again = page::BoundOf(GetCurrentTimestamp() + USECS_PER_SEC);

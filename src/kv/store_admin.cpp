@@ -240,7 +240,7 @@ bool DropStore(const char* name) {
 
 void GrantOnStore(bool grant, const char* name, const char* role, const char* privilege) {
     const Names names = NamesOf(name);
-    (void)OwnedStore(name, names);
+    pg::LockAgainstGrants(OwnedStore(name, names));
     const bool read = strcmp(privilege, "read") == 0;
     if (!read && strcmp(privilege, "write") != 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized privilege: \"%s\"", privilege),

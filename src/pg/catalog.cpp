@@ -84,6 +84,8 @@ const char* Grantee(const char* role) {
     return quote_identifier(role);
 }
 
+void LockAgainstGrants(Oid relation) { LockDatabaseObject(RelationRelationId, relation, 0, ShareUpdateExclusiveLock); }
+
 uint64 TriggerStamp(Oid table) {
     Relation catalog = table_open(TriggerRelationId, AccessShareLock);
     ScanKeyData key;

@@ -2,6 +2,7 @@
 
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/pg/run_as.hpp"
 #include "pgqueue/queue/ack.hpp"
 #include "pgqueue/queue/row_state.hpp"
@@ -303,14 +304,20 @@ bool Drop(const char* name) {
     CheckName(name);
     if (!OidIsValid(LockedQueue(name))) return false;
     const Oid parent = OwnedQueue(name);
+    const pg::Progress progress(pg::Work::kDropQueue);
+    pg::ProgressPhase("waiting for locks");
     LockRelationOid(parent, AccessExclusiveLock);  // the worker makes no further segment
     StringInfoData sql;
     initStringInfo(&sql);
     appendStringInfo(&sql, "DROP TABLE %s", NamesOf(name).parent);
     // As those do that look through the queue, who have the newest first.
     const pg::Vector<Oid> segments = SegmentsOf(parent, name);
-    for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment)
+    pg::ProgressTables(static_cast<int>(segments.size()));
+    for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
+        pg::ProgressOnTable(*segment, 0);
         LockRelationOid(*segment, AccessExclusiveLock);
+    }
+    pg::ProgressPhase("dropping tables");
     for (const Oid segment : segments) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
     if (Exists(name, ArchiveName)) appendStringInfo(&sql, ", %s", NamesOf(name).archive);
     {
@@ -329,8 +336,10 @@ int64 PurgeSegment(const OpenedQueue& opened) {
     Relation rel = opened.segment;
     Acker acker(opened, nullptr);
     int64 purged = 0;
+    pg::ProgressOnTable(RelationGetRelid(rel), RelationGetNumberOfBlocks(rel));
     for (BlockNumber block = 0; page::BlockExists(rel, block); block++) {
         CHECK_FOR_INTERRUPTS();
+        pg::ProgressOnPage(block);
         boost::container::static_vector<MessageId, MaxHeapTuplesPerPage> ids;
         Buffer buffer = ReadBuffer(rel, block);
         LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -347,7 +356,9 @@ int64 PurgeSegment(const OpenedQueue& opened) {
         if (ids.empty()) continue;
         std::array<bool, MaxHeapTuplesPerPage> done{};
         acker.Run(ids.data(), static_cast<int>(ids.size()), done.data());
-        purged += std::count(done.begin(), done.begin() + ids.size(), true);
+        const auto deleted = std::count(done.begin(), done.begin() + ids.size(), true);
+        pg::ProgressAddRows(deleted);
+        purged += deleted;
     }
     return purged;
 }
@@ -355,7 +366,10 @@ int64 PurgeSegment(const OpenedQueue& opened) {
 }  // namespace
 
 int64 Purge(const char* name) {
+    const pg::Progress progress(pg::Work::kPurgeQueue);
     const OpenedQueue opened = Open(name, ACL_DELETE, RowExclusiveLock);
+    pg::ProgressPhase("deleting messages");
+    pg::ProgressTables(opened.queue->segment_count);
     int64 purged = 0;
     ForSegments(opened, RowExclusiveLock, [&](const OpenedQueue& segment) {
         purged += PurgeSegment(segment);
@@ -400,9 +414,7 @@ void SetNotify(const char* name, double throttle, const char* channel) {
 void GrantOrRevoke(Grant what, const char* name, const char* role, const char* privilege) {
     CheckName(name);
     const Names names = NamesOf(name);
-    // The server takes no lock for a GRANT, and of two on one table the second fails with an internal error. A table's
-    // own lock would keep the worker from making segments; this one only two of us know.
-    LockDatabaseObject(RelationRelationId, OwnedQueue(name), 0, ShareUpdateExclusiveLock);
+    pg::LockAgainstGrants(OwnedQueue(name));
     const char* on_queue = nullptr;
     const char* on_archive = nullptr;
     if (strcmp(privilege, "send") == 0) {

@@ -1,5 +1,6 @@
 #include "pgqueue/queue/redrive.hpp"
 
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/queue/dead_letters.hpp"
 #include "pgqueue/queue/row_state.hpp"
 #include "pgqueue/queue/send.hpp"
@@ -32,8 +33,10 @@ public:
     int64 Run() {
         const MemoryContext caller = MemoryContextSwitchTo(memory_);
         if (target_ != nullptr) CheckTarget(target_);
+        pg::ProgressOnTable(RelationGetRelid(rel_), RelationGetNumberOfBlocks(rel_));
         for (BlockNumber block = 0; moved_ < qty_ && page::BlockExists(rel_, block); block++) {
             CHECK_FOR_INTERRUPTS();
+            pg::ProgressOnPage(block);
             const Buffer buffer = ReadBuffer(rel_, block);  // pinned: no place is given to another row
             for (const Letter& letter : LettersOn(buffer)) {
                 if (moved_ == qty_) break;
@@ -155,6 +158,7 @@ private:
             options.priority = batch.priority;
             Send(target, batch.messages.data(), static_cast<int>(batch.messages.size()), options);
             Close(target);
+            pg::ProgressAddRows(static_cast<int64>(batch.messages.size()));
         }
         pg::Vector<Batch>().swap(batches_);
         waiting_ = 0;
@@ -175,7 +179,10 @@ private:
 }  // namespace
 
 int64 Redrive(const char* dead_letter, const char* target, int64 qty) {
+    const pg::Progress progress(pg::Work::kRedrive);
     const OpenedQueue from = Open(dead_letter, ACL_SELECT | ACL_DELETE, RowExclusiveLock);
+    pg::ProgressPhase("moving messages");
+    pg::ProgressTables(from.queue->segment_count);
     int64 moved = 0;
     ForSegments(from, RowExclusiveLock, [&](const OpenedQueue& segment) {
         moved += Redriver(segment, target, qty - moved).Run();

@@ -6,6 +6,7 @@
 #include "pgqueue/kv/values.hpp"
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/pg/role.hpp"
 #include "pgqueue/queue/queue.hpp"
 #include "pgqueue/sql/kv_args.hpp"
@@ -376,6 +377,8 @@ PGQUEUE_FUNCTION(pgqueue_kv_scan) {
 PGQUEUE_FUNCTION(pgqueue_kv_purge) {
     const Args args(fcinfo);
     PreventWrite("kv.purge()");
+    const pg::Progress progress(pg::Work::kPurgeStores);
+    pg::ProgressPhase("deleting expired keys");
     const auto purge = [](std::string_view store) {
         const Table values = Open(store, ACL_DELETE, Part::kValues, RowExclusiveLock);
         const Table cells = OpenOther(values, RowExclusiveLock);

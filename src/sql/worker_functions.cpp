@@ -1,6 +1,7 @@
-// The functions of the schema `pgqueue`: the background workers.
+// The functions of the schema `pgqueue`: the background workers, and what sessions are at.
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/function.hpp"
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/pg/worker_table.hpp"
 #include "pgqueue/sql/result_set.hpp"
 
@@ -55,6 +56,55 @@ PGQUEUE_FUNCTION(pgqueue_worker_timezone) {
             PG_RETURN_DATUM(CStringGetTextDatum(report.timezone));
     }
     PG_RETURN_NULL();
+}
+
+namespace {
+
+const char* NameOf(pg::Work work) {
+    switch (work) {
+        case pg::Work::kPurgeQueue:
+            return "purge of a queue";
+        case pg::Work::kRedrive:
+            return "redrive";
+        case pg::Work::kDropQueue:
+            return "drop of a queue";
+        case pg::Work::kPurgeStores:
+            return "purge of stores";
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+// As pg_stat_activity: one's own, and all for those who see all statistics.
+PGQUEUE_FUNCTION(pgqueue_progress) {
+    constexpr int kColumns = 11;
+    ResultSet result(fcinfo, kColumns);
+    for (int i = 0; i < pg::ProgressEntries(); i++) {
+        pg::ProgressReport report;
+        if (!pg::ReadProgress(i, &report)) continue;
+        if (!has_privs_of_role(GetUserId(), report.role) && !has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+            continue;
+        const bool on_table = OidIsValid(report.relation);
+        const bool by_page = on_table && report.pages_total > 0;
+        std::array<Datum, kColumns> row = {Int32GetDatum(report.pid),
+                                           ObjectIdGetDatum(report.database),
+                                           ObjectIdGetDatum(report.relation),
+                                           CStringGetTextDatum(NameOf(report.work)),
+                                           CStringGetTextDatum(report.phase),
+                                           Int32GetDatum(report.tables_total),
+                                           Int32GetDatum(report.tables_done),
+                                           Int64GetDatum(report.pages_total),
+                                           Int64GetDatum(report.pages_done),
+                                           Int64GetDatum(report.rows),
+                                           TimestampTzGetDatum(report.started_at)};
+        std::array<bool, kColumns> nulls = {};
+        nulls[2] = !on_table;
+        nulls[5] = report.tables_total == 0;
+        nulls[7] = nulls[8] = !by_page;
+        result.Add(row.data(), nulls.data());
+    }
+    return 0;
 }
 
 PGQUEUE_FUNCTION(pgqueue_wake) {

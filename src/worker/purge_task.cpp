@@ -3,6 +3,7 @@
 #include "pgqueue/kv/purge.hpp"
 #include "pgqueue/kv/store_admin.hpp"
 #include "pgqueue/pg/catalog.hpp"
+#include "pgqueue/pg/progress.hpp"
 #include "pgqueue/pg/run_as.hpp"
 #include "pgqueue/settings.hpp"
 #include "pgqueue/worker/guarded.hpp"
@@ -34,6 +35,8 @@ int64 PurgeStore(const char* store, int* pages) {
     if (pg_class_aclcheck(table, GetUserId(), ACL_DELETE) != ACLCHECK_OK) return 0;  // revoked, even from the owner
     const kv::Table values = kv::Open(store, ACL_DELETE, kv::Part::kValues, RowExclusiveLock);
     const kv::Table cells = kv::OpenOther(values, RowExclusiveLock);
+    const pg::Progress progress(pg::Work::kPurgeStores);
+    pg::ProgressPhase("deleting expired keys");
     int64 purged = kv::Purge(values, pages);
     if (*pages > 0) purged += kv::Purge(cells, pages);
     kv::Close(cells);

@@ -28,6 +28,9 @@ const char* ExtensionVersion();  // of the extension's objects in this database;
 Oid OwnerOf(Oid relation);
 // A role as GRANT and REVOKE write it; "public" is everyone. Raises undefined_object.
 const char* Grantee(const char* role);
+// Until the transaction ends: a second GRANT or REVOKE that asks for it waits. The server takes no lock for them, and
+// the second of two on one relation fails with an internal error. The relation's own lock would be in the worker's way.
+void LockAgainstGrants(Oid relation);
 // Changes with every change to the table's triggers, ENABLE and DISABLE included.
 uint64 TriggerStamp(Oid table);
 
