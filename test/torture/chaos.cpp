@@ -96,12 +96,25 @@ void Chaos::CrashServer() {
         journal_.troubles.emplace_back("no connection before a crash");
         return;
     }
+    // No statement is cancelled from here on: a commit that is, in its wait for the standby, is answered all the same.
+    const bool fail_over = server_->CanFailOver() && rng_.Chance(0.2);
+    try {
+        if (fail_over && !server_->AddStandby(Db())) throw std::runtime_error("no standby can be had");
+    } catch (const std::exception& error) {
+        journal_.troubles.push_back(std::string("before a failover: ") + error.what());
+        shared_.stop = true;
+        return;
+    }
+    if (fail_over) support::Pause(rng_.Between(100, 2000) * support::kMillisecond);
     static constexpr std::array<Calm, 4> kCalms = {Calm::kNone, Calm::kFlushed, Calm::kUnflushed, Calm::kLocks};
     shared_.calm = kCalms[static_cast<std::size_t>(rng_.Between(0, std::ssize(kCalms) - 1))];
     if (shared_.calm != Calm::kNone) support::Pause(rng_.Between(50, 400) * support::kMillisecond);
     const Nanos req = Now();
-    const bool immediate = rng_.Chance(0.5);
-    if (immediate) {
+    if (fail_over) {
+        if (!server_->FailOver()) journal_.troubles.emplace_back("the standby can't take over");
+        conn_.reset();
+        ++tally_.events["failovers to a standby"];
+    } else if (rng_.Chance(0.5)) {
         if (!server_->Restart()) journal_.troubles.emplace_back("pg_ctl restart -m immediate failed");
         conn_.reset();
         ++tally_.events["immediate shutdowns and restarts"];

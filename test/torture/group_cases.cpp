@@ -164,6 +164,15 @@ std::vector<Case> OutOfOrder() {
              s.AckOf(2, 7, 12, 13);
              s.j.leftovers.push_back({1, kFifo});
          }},
+        {"the second, the first has an attempt left", Fault::kGroupOrder,
+         [](Story& s) {
+             s.SentTo(1, 1, 0, 1, kFifoTries);
+             s.SentTo(1, 2, 2, 3, kFifoTries);
+             s.ReadOf(1, 1, 6, 1, 10, 11, 20, kFifoTries);
+             s.ReadOf(1, 2, 7, 1, 30, 31, 40, kFifoTries);
+             s.AckOf(2, 7, 32, 33, kFifoTries);
+             s.DrainedOf(1, 1, 2, kFifoTries);
+         }},
         {"handed out under another group's key", Fault::kMixedUp,
          [](Story& s) {
              s.SentTo(1, 1, 0, 1);
@@ -315,6 +324,17 @@ std::vector<Case> Right() {
              for (int id = 5; id >= 4; --id) s.ReadOf(kNoGroup, id, id, 1, 20, 21, 100);
              for (int id = 3; id >= 1; --id) s.ReadOf(static_cast<GroupNo>(id), id, id, 1, 20, 21, 100);
              for (int id = 1; id <= 5; ++id) s.AckOf(id, id, 22, 23);
+         }},
+        {"the second, the first was tried often enough and is dropped in a transaction that is rolled back",
+         {},
+         [](Story& s) {
+             s.SentTo(1, 1, 0, 1, kFifoTries);
+             s.SentTo(1, 2, 2, 3, kFifoTries);
+             s.ReadOf(1, 1, 6, 1, 10, 11, 20, kFifoTries);
+             s.ReadOf(1, 1, 7, 2, 30, 31, 40, kFifoTries);
+             s.ReadOf(1, 2, 8, 1, s.RolledBack(50, 52, 53), 50, 51, 100, kFifoTries);
+             s.AckOf(1, 0, 60, 61, kFifoTries);
+             s.DrainedOf(1, 2, 2, kFifoTries);
          }},
         {"two whose order nobody knows, the second first",
          {},

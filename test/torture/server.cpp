@@ -1,5 +1,7 @@
 #include "server.hpp"
 
+#include "../support/clock.hpp"
+
 #include <fcntl.h>
 #include <pwd.h>
 #include <spawn.h>
@@ -16,7 +18,7 @@ namespace torture {
 
 namespace {
 
-constexpr int kPort = 55477;  // only the name of a socket
+constexpr int kPorts[] = {55477, 55478};  // only the names of sockets; of the server and its standby, in turn
 
 std::string OwnerOf(const std::string& path) {
     struct stat info {};
@@ -47,6 +49,7 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
     server.socket_ = Absolute(dir);
     server.datadir_ = server.socket_ + "/data";
     server.log_ = server.socket_ + "/server.log";
+    server.port_ = kPorts[0];
     if (!server.Run({bindir + "/initdb", "-D", server.datadir_, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                      "--locale=C.UTF-8"}))
         throw std::runtime_error("initdb failed: see " + server.log_);
@@ -56,13 +59,14 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
                                  server.socket_ +
                                  "'\n"
                                  "port = " +
-                                 std::to_string(kPort) +
+                                 std::to_string(kPorts[0]) +
                                  "\n"
                                  "shared_preload_libraries = 'pgqueue'\n"
                                  "max_connections = 60\n"
                                  "max_worker_processes = 16\n"
                                  "max_prepared_transactions = 20\n"
                                  "shared_buffers = 32MB\n"
+                                 "wal_keep_size = 512MB\n"
                                  "pgqueue.segment_size = 128kB\n"
                                  "checkpoint_timeout = 30s\n"
                                  "deadlock_timeout = 200ms\n"
@@ -77,13 +81,48 @@ Server Server::Create(const std::string& dir, const std::string& bindir) {
 }
 
 std::string Server::ConnInfo() const {
-    return "host=" + socket_ + " port=" + std::to_string(kPort) + " user=postgres dbname=postgres";
+    return "host=" + socket_ + "," + socket_ + " port=" + std::to_string(kPorts[0]) + "," + std::to_string(kPorts[1]) +
+           " user=postgres dbname=postgres target_session_attrs=read-write";
 }
 
 void Server::Stop() { Run({bindir_ + "/pg_ctl", "-D", datadir_, "-w", "-t", "120", "-m", "fast", "stop"}); }
 
 bool Server::Restart() {
     return Run({bindir_ + "/pg_ctl", "-D", datadir_, "-l", log_, "-w", "-t", "180", "-m", "immediate", "restart"});
+}
+
+int Server::StandbyPort() const { return port_ == kPorts[0] ? kPorts[1] : kPorts[0]; }
+
+std::string Server::StandbyDir() const { return socket_ + "/data" + std::to_string(StandbyPort()); }
+
+bool Server::AddStandby(support::Conn& conn) {
+    const std::string dir = StandbyDir();
+    const std::string primary =
+        "host=" + socket_ + " port=" + std::to_string(port_) + " user=postgres application_name=standby";
+    if (!Run({"rm", "-rf", dir}) ||
+        !Run({bindir_ + "/pg_basebackup", "-D", dir, "-d", primary, "-R", "-c", "fast", "--no-sync"}) ||
+        !Run({"/bin/sh", "-c", "echo \"port = $1\" >>\"$0\"/postgresql.conf", dir, std::to_string(StandbyPort())}) ||
+        !Run({bindir_ + "/pg_ctl", "-D", dir, "-l", log_, "-w", "-t", "120", "start"}))
+        return false;
+    conn.Exec("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+    conn.Exec("SELECT pg_reload_conf()");
+    const std::string before(conn.Exec("SELECT pg_current_wal_insert_lsn()").Text(0, 0));
+    const support::Nanos deadline = support::Now() + 60 * support::kSecond;
+    while (support::Now() < deadline) {
+        if (conn.Query("SELECT FROM pg_stat_replication WHERE sync_state = 'sync' AND flush_lsn >= $1", {before})
+                .Rows() > 0)
+            return true;
+        support::Pause(5 * support::kMillisecond);
+    }
+    return false;
+}
+
+bool Server::FailOver() {
+    if (!Run({bindir_ + "/pg_ctl", "-D", datadir_, "-w", "-t", "120", "-m", "immediate", "stop"})) return false;
+    const std::string old = datadir_;
+    datadir_ = StandbyDir();
+    port_ = StandbyPort();
+    return Run({bindir_ + "/pg_ctl", "-D", datadir_, "-w", "-t", "120", "promote"}) && Run({"rm", "-rf", old});
 }
 
 bool Server::Run(std::vector<std::string> command) {

@@ -17,10 +17,12 @@ constexpr std::uint16_t kTries = 5;
 constexpr std::uint16_t kHandledTries = 6;
 constexpr std::uint16_t kHandledFifo = 7;
 constexpr std::uint16_t kPausing = 8;
+constexpr std::uint16_t kFifoTries = 9;
 
 // A journal in the making: queue 0 is logged, queue 1 unlogged; message 1 is number 100 and so on. Of groups: queue 2
 // is fifo, queue 3 fifo and unlogged, queue 4 has groups without an order. Queue 5 allows two attempts, and so does
-// queue 6, which has a handler; queue 7 is fifo and has one, queue 8 has a backoff of 100 ms and more.
+// queue 6, which has a handler; queue 7 is fifo and has one, queue 8 has a backoff of 100 ms and more; queue 9 is
+// fifo and allows two attempts.
 class Story {
 public:
     Story() {
@@ -32,7 +34,8 @@ public:
                     {.name = "tries", .max_attempts = 2},
                     {.name = "handled", .max_attempts = 2, .backoff = 0.1, .handlers = 1},
                     {.name = "handled, fifo", .fifo = true, .groups = true, .handlers = 1},
-                    {.name = "pausing", .backoff = 0.1, .backoff_max = 0.3}};
+                    {.name = "pausing", .backoff = 0.1, .backoff_max = 0.3},
+                    {.name = "fifo, tries", .fifo = true, .groups = true, .max_attempts = 2}};
         j.first_uid = kFirstUid;
         j.conns.push_back({100});
         history.ids.resize(j.queues.size());

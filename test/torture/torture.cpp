@@ -1,5 +1,5 @@
-// torture: random clients, kills and crashes for a set time, and then a proof, from the clients' own journal, that the
-// server kept every promise: see checker.hpp for what is proved.
+// torture: random clients, kills, crashes and failovers for a set time, and then a proof, from the clients' own
+// journal, that the server kept every promise: see checker.hpp for what is proved.
 //
 //   torture --seconds N --seed S --dir DIR --bindir DIR                 on a new server in DIR
 //   torture --seconds N --seed S [--datadir DIR --bindir DIR] CONNINFO  on one that runs; crashed only with --datadir
