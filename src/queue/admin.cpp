@@ -61,11 +61,14 @@ void CreateTriggers(pg::Spi* spi, const char* segment) {
     CreateTrigger(spi, segment, "pgqueue_change", "AFTER INSERT OR UPDATE OR DELETE", "on_change");
 }
 
-// There is nothing in it for autovacuum: its dead rows go all at once. Against wraparound it comes nevertheless.
+// There is nothing in it for autovacuum: its dead rows go all at once. Against wraparound it comes nevertheless. The
+// primary key comes by a statement of its own, since with it CREATE TABLE would make a NOT NULL constraint with a name,
+// which pg_dump of PostgreSQL 18.6 doesn't quote.
 void CreateSegment(pg::Spi* spi, const char* unlogged, const char* segment, const char* parent, const char* where) {
-    spi->Run(psprintf("CREATE %s TABLE %s (PRIMARY KEY (msg_id)) INHERITS (%s) USING heap "
+    spi->Run(psprintf("CREATE %s TABLE %s () INHERITS (%s) USING heap "
                       "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false) %s",
                       unlogged, segment, parent, where));
+    spi->Run(psprintf("ALTER TABLE %s ADD PRIMARY KEY (msg_id)", segment));
 }
 
 void GiveTo(pg::Spi* spi, const char* table, Oid owner) {

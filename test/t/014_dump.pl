@@ -30,6 +30,7 @@ SELECT queue.send('p', '1', delay => 0);
 SELECT queue.pause('p');
 SELECT queue.create('un-logged.1', unlogged => true);
 SELECT count(*) FROM queue.send_batch('un-logged.1', array_fill('1'::jsonb, ARRAY[5]));
+SELECT queue.create(rpad('l.-', 48, 'o')), queue.send(rpad('l.-', 48, 'o'), '1');
 SELECT queue.create('empty');
 SELECT count(*) FROM queue.send_batch('empty', array_fill('1'::jsonb, ARRAY[5]));
 SELECT count(*) FROM queue.pop('empty', 5);
