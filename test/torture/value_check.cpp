@@ -1,6 +1,7 @@
 #include "value_check.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace torture {
 
@@ -199,7 +200,37 @@ void ValueCheck::CheckWriters() {
             if (holds[j].root != holds[i].root)
                 Report(Fault::kTwoWriters, "changed at " + Seconds(holds[i].start) + " in a transaction that went on" +
                                                " until " + Seconds(holds[i].end) + ", and at " +
-                                               Seconds(holds[j].start) + " in another one");
+                                               Seconds(holds[j].start) + " in another one" +
+                                               Story(holds[i].start, holds[j].start));
+}
+
+// The changes of the key, and the crashes, from one instant to another and shortly before.
+std::string ValueCheck::Story(Nanos from, Nanos to) const {
+    static constexpr std::array<const char*, 7> kKinds = {"set",    "set if absent", "set if present", "cas",
+                                                          "getset", "take",          "delete"};
+    std::vector<std::pair<Nanos, std::string>> lines;
+    const auto add = [&](Nanos req, Nanos resp, const std::string& what) {
+        if (resp < from - support::kSecond || req > to) return;
+        lines.emplace_back(req, "\n      [" + Seconds(req) + " .. " + Seconds(resp) + "] " + what);
+    };
+    for (const KeyWrite* write : v_.writes) {
+        const Fate& fate = c_.fates.Of(write->tx);
+        const Tx& root = c_.journal.txs[fate.root];
+        add(write->req, write->resp,
+            std::string(kKinds[static_cast<std::size_t>(write->kind)]) + " of value " + std::to_string(write->uid) +
+                " for " + std::to_string(write->old_uid) + ", version " + std::to_string(write->version) +
+                (write->answer == Answer::kYes  ? ""
+                 : write->answer == Answer::kNo ? ": no"
+                                                : ": no answer") +
+                "; tx " + std::to_string(fate.root) + (root.gid != 0 ? ", prepared" : "") +
+                (fate.outcome == Outcome::kCommitted ? ", committed [" : ", not committed [") + Seconds(fate.end_req) +
+                " .. " + Seconds(fate.end_resp) + "]");
+    }
+    for (const Crash& crash : c_.journal.crashes) add(crash.req, crash.end, "a crash");
+    std::sort(lines.begin(), lines.end());
+    std::string text;
+    for (std::size_t i = lines.size() > 60 ? lines.size() - 60 : 0; i < lines.size(); ++i) text += lines[i].second;
+    return text;
 }
 
 void ValueCheck::Report(Fault fault, const std::string& what) {

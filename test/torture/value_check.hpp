@@ -45,6 +45,7 @@ private:
     bool Replaced(Nanos since, Nanos as_of) const;
     std::uint64_t Predecessor(const KeyWrite& write) const;
     void Report(Fault fault, const std::string& what);
+    std::string Story(Nanos from, Nanos to) const;
 
     std::uint32_t key_;
     const ValueView& v_;
