@@ -346,11 +346,17 @@ GroupAnswer TakeGroup(const SegmentRef& ref, GroupHash hash, HoldKey own, HoldKe
     return {GroupAnswer::kMine, until};
 }
 
-GroupAnswer AskGroup(const SegmentRef& ref, GroupHash hash, HoldKey own, BlockNumber block, TimestampTz now,
-                     TimestampTz again) {
+GroupAnswer AskGroup(const SegmentRef& ref, GroupHash hash, HoldKey own, bool deliverable, BlockNumber block,
+                     TimestampTz now, TimestampTz again) {
     Locked locked(ref, hash);
     Group* group = locked.FindAt(now);
     if (!IsHeld(group) || locked.IsOnly(group, own)) return {};
+    if (deliverable) {
+        // Or whoever looks for the first row that waits would take this one for one that is out, and pass by its page.
+        const TimestampTz was = group->until;
+        locked.Remove(group, own);
+        locked.LowerWaiting(group, was);
+    }
     return Wait(group, block, again);
 }
 
@@ -397,10 +403,11 @@ bool IsJoined(const SegmentRef& ref, GroupHash hash) {
     return IsHeld(group) && group->joined;
 }
 
-bool HasHold(const SegmentRef& ref, GroupHash hash, HoldKey key) {
+bool HasHold(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz now) {
     Locked locked(ref, hash);
     Group* group = locked.Find();
-    return group != nullptr && locked.FindHold(group, key) != nullptr;
+    const Hold* hold = group != nullptr ? locked.FindHold(group, key) : nullptr;
+    return hold != nullptr && hold->until > now;
 }
 
 void RenameHold(const SegmentRef& ref, GroupHash hash, HoldKey from, HoldKey to) {

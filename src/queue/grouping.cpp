@@ -122,7 +122,7 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
     if (taken != nullptr && (taken->stopped || taken->waits)) {
         // Held by ourselves, or passed by for a reason that only this call knows.
         if (taken->block == InvalidBlockNumber || !lease_) return false;
-        const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), block_, now_, Again());
+        const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), true, block_, now_, Again());
         if (answer.what == page::GroupAnswer::kWait) *due = answer.until;
         return false;
     }
@@ -130,7 +130,7 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
         if (lease_ && !page::TakeMore(*map_, group, -head->msg_id, vt_, strict_, block_)) {
             // Others may wait on pages between; see LowerNext.
             taken->waits = true;
-            const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), block_, now_, Again());
+            const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), true, block_, now_, Again());
             if (answer.what == page::GroupAnswer::kWait) *due = answer.until;
             return false;
         }
@@ -139,14 +139,14 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
     }
     const bool passed = std::find(passed_.begin(), passed_.end(), group) != passed_.end();
     // What waits before it may wait for this very row, which somebody's UPDATE has moved: its hold is void.
-    if (passed && lease_ && page::HasHold(*map_, group, HoldKeyOf(head))) {
+    if (passed && lease_ && page::HasHold(*map_, group, HoldKeyOf(head), now_)) {
         page::DropHold(*map_, group, HoldKeyOf(head));
         earlier_.push_back(group);
         return false;
     }
     const auto answer = lease_ && !passed ? page::TakeGroup(*map_, group, HoldKeyOf(head), -head->msg_id, vt_, strict_,
                                                             block_, now_, Again())
-                                          : page::AskGroup(*map_, group, HoldKeyOf(head), block_, now_, Again());
+                                          : page::AskGroup(*map_, group, HoldKeyOf(head), true, block_, now_, Again());
     switch (answer.what) {
         case page::GroupAnswer::kWait:
             if (!passed) passed_.push_back(group);
@@ -173,7 +173,7 @@ TimestampTz Grouping::Keep(page::GroupHash group, const RowHead* head, Timestamp
         if (!lease_ || taken->block == InvalidBlockNumber) return now_;
         if (!soft) return page::HoldGroup(*map_, group, HoldKeyOf(head), due) ? due : now_;
         // Should the group become free before `due`, the row's page must be known to come first.
-        const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), block_, now_, Again());
+        const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), false, block_, now_, Again());
         return answer.what == page::GroupAnswer::kWait ? std::min(due, answer.until) : now_;
     }
     const auto answer = page::KeepGroup(*map_, group, HoldKeyOf(head), due, soft, block_, now_, Again());
@@ -250,7 +250,7 @@ void Grouping::FindFirst(page::GroupHash group) {
             const RowState state = StateOf(rel, buffer, off, &tuple);
             found = (state == RowState::kLive || state == RowState::kChanging) &&
                     ExpiryOf(&tuple, RelationGetDescr(rel)) > now_ && GroupOf(rel, &tuple) == group &&
-                    !page::HasHold(*map_, group, HoldKeyOf(HeadOf(tuple.t_data)));
+                    !page::HasHold(*map_, group, HoldKeyOf(HeadOf(tuple.t_data)), now_);
         }
         UnlockReleaseBuffer(buffer);
         if (found) break;

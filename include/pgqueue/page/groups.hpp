@@ -47,9 +47,9 @@ GroupAnswer TakeGroup(const SegmentRef& ref, GroupHash group, HoldKey own, HoldK
                       BlockNumber block, TimestampTz now, TimestampTz again);
 // A further row for who has taken the group. False: no, by the same rules.
 bool TakeMore(const SegmentRef& ref, GroupHash group, HoldKey key, TimestampTz until, bool strict, BlockNumber block);
-// As TakeGroup without taking it: kFree or kWait.
-GroupAnswer AskGroup(const SegmentRef& ref, GroupHash group, HoldKey own, BlockNumber block, TimestampTz now,
-                     TimestampTz again);
+// As TakeGroup without taking it: kFree or kWait. Not `deliverable`: the row's own hold, `own`, stays.
+GroupAnswer AskGroup(const SegmentRef& ref, GroupHash group, HoldKey own, bool deliverable, BlockNumber block,
+                     TimestampTz now, TimestampTz again);
 // For a row on `block`, whose page is locked, that is not deliverable before `until` and so keeps its group waiting.
 // kMine: it has a hold now, whose end is `until`, or, with `soft`, whatever it was before; kWait: another row holds the
 // group, and this one waits behind it; kFull: there is no room.
@@ -60,7 +60,7 @@ bool HoldGroup(const SegmentRef& ref, GroupHash group, HoldKey key, TimestampTz 
 // Whether a hold was added so to a group that others had, since it was free last: whoever has it may have a row behind
 // that one, which is out, and takes no more (see TakeMore).
 bool IsJoined(const SegmentRef& ref, GroupHash group);
-bool HasHold(const SegmentRef& ref, GroupHash group, HoldKey key);
+bool HasHold(const SegmentRef& ref, GroupHash group, HoldKey key, TimestampTz now);  // that hasn't ended
 // The row has got a receipt.
 void RenameHold(const SegmentRef& ref, GroupHash group, HoldKey from, HoldKey to);
 // The hold ends at another time; nothing where there is none. Pages that wait are lowered accordingly.
