@@ -147,6 +147,8 @@ void Resolver::Run() {
 }
 
 void Resolver::Finish() {
+    // A crash may have cut the connection. Then a first try would tell nothing of a transaction that may not be there.
+    conn_.reset();
     // The workers are gone: no lock needed.
     for (const std::uint32_t gid : shared_.gids) Resolve(gid, false);
     for (const std::uint32_t gid : shared_.doubts) Resolve(gid, true);
