@@ -124,14 +124,16 @@ def reloptions(who, session):
            WHERE c.relkind = 'r' AND c.relname ~ '_held(#|$)' AND c.relnamespace = to_regnamespace('queue')""")]
 
 
-def run_held(runner, names, seconds, free_seconds):
-    """With the transaction held for all contestants; without for the first, for as long as free_seconds."""
+def run_held(runner, names, seconds, free_seconds, rival_seconds):
+    """With the transaction held for all contestants; without for the first, for as long as free_seconds. The others'
+    runs may be shorter."""
     runs, failed = [], {}
     setup(runner.server)
     for i, name in enumerate(n for n in names if n in runner.contestants):
         try:
             for held in ((False, True) if i == 0 else (True,)):
-                run = run_one(runner.server, runner.contestants[name], seconds if held else free_seconds, held)
+                length = free_seconds if not held else seconds if i == 0 else rival_seconds
+                run = run_one(runner.server, runner.contestants[name], length, held)
                 runs.append(run)
                 most = max(size for _, size in run.size)
                 runner.say(f"  held       {name} {'held' if held else 'free'} {run.seconds} s: then {run.saturated:,.0f}/s, "
