@@ -57,7 +57,8 @@ void MessageCheck::CheckRedriven() {
     if (acked) Report(Fault::kRedriven, "redriven, though it was acked");
     if (!m_.archived.empty()) Report(Fault::kRedriven, "redriven, and in the archive");
     if (m_.leftover) Report(Fault::kRedriven, "redriven, and still in its queue");
-    if (const Fate& sent = c_.fates.Of(send->tx); sent.outcome == Outcome::kUnknown)
+    // Not so of a life that a redriving was to begin: what came later may be the dead letter of the one before.
+    if (const Fate& sent = c_.fates.Of(send->tx); sent.outcome == Outcome::kUnknown && !send->redriven)
         c_.evidence[sent.root].committed = "message " + std::to_string(m_.msg_id) + " was redriven";
 
     if (next_life_ != nullptr) {

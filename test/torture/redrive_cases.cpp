@@ -68,6 +68,19 @@ std::vector<Case> Redriven() {
              s.Redrive(1, 2, s.Unknown(50, 52, 53), 50, 51);
              s.Dead(1);
          }},
+        {"redriven by a transaction that a crash ended, with an ack, and then by another one",
+         {},
+         [](Story& s) {
+             Died(s);
+             s.Sent(5);
+             s.Read(5, 20, 1, 41, 42, 60);
+             const TxId tx = s.Unknown(50, 54, 55);
+             s.Redrive(1, 3, tx, 51, 52);
+             s.Do(kDelete, 5, 20, Answer::kYes, tx, 52, 53);
+             s.Redrive(1, 2, s.Auto(60, 61), 60, 61);
+             AckedAgain(s, 70);
+             s.Drained(5, 9999, 2);
+         }},
         {"a send of unknown outcome, never seen but redriven",
          {},
          [](Story& s) {
