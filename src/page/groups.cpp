@@ -367,7 +367,14 @@ GroupAnswer KeepGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, Timest
     if (IsHeld(group)) {
         Hold* own = locked.FindHold(group, key);
         if (own == nullptr) return Wait(group, block, again);
-        if (soft) return {GroupAnswer::kMine, own->until};
+        if (soft) {
+            if (own->until <= now) locked.Move(group, own, until);
+            // Whoever has the row may have lowered its page before this look, and drops the hold after it: then the
+            // group must not be free with this page put off.
+            const TimestampTz ends = own->until;
+            (void)Wait(group, block, again);
+            return {GroupAnswer::kMine, ends};
+        }
         locked.Move(group, own, until);
         return {GroupAnswer::kMine, until};
     }

@@ -21,7 +21,9 @@ struct Shared {
 Shared* shared;
 
 Entry* mine;
-int level;  // of the transaction that began it
+int depth;        // of Progress scopes, one inside of another
+int level;        // of the transaction that began the outer one
+int inner_level;  // the same of the second
 
 void Begin(Work work) {
     const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
@@ -37,12 +39,12 @@ void Begin(Work work) {
         pg_atomic_write_u64(&entry.page, 0);
         pg_atomic_write_u64(&entry.rows, 0);
         mine = &entry;
-        level = GetCurrentTransactionNestLevel();
         return;
     }
 }
 
 void End() {
+    depth = 0;
     if (mine == nullptr) return;
     const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     mine->report.pid = 0;
@@ -54,12 +56,16 @@ void OnTransactionEnd(XactEvent event, void*) {
 }
 
 void OnSavepointEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
-    if (event == SUBXACT_EVENT_ABORT_SUB && level >= GetCurrentTransactionNestLevel()) End();
+    if (event != SUBXACT_EVENT_ABORT_SUB || depth == 0) return;
+    if (level >= GetCurrentTransactionNestLevel())
+        End();
+    else if (depth > 1 && inner_level >= GetCurrentTransactionNestLevel())
+        depth = 1;
 }
 
 template <class Change>
 void ChangeMine(Change change) {
-    if (mine == nullptr) return;
+    if (mine == nullptr || depth > 1) return;
     const LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     change(&mine->report);
 }
@@ -87,12 +93,17 @@ void InitProgress() {
     RegisterSubXactCallback(OnSavepointEnd, nullptr);
 }
 
-Progress::Progress(Work work) : is_mine_(mine == nullptr) {
-    if (is_mine_) Begin(work);
+Progress::Progress(Work work) {
+    depth++;
+    if (depth <= 2) (depth == 1 ? level : inner_level) = GetCurrentTransactionNestLevel();
+    if (depth == 1) Begin(work);
 }
 
 Progress::~Progress() {
-    if (is_mine_) End();
+    if (depth == 1)
+        End();
+    else if (depth > 1)
+        depth--;
 }
 
 void ProgressPhase(const char* phase) {
@@ -113,11 +124,11 @@ void ProgressOnTable(Oid relation, int64 pages) {
 }
 
 void ProgressOnPage(BlockNumber page) {
-    if (mine != nullptr) pg_atomic_write_u64(&mine->page, page);
+    if (mine != nullptr && depth == 1) pg_atomic_write_u64(&mine->page, page);
 }
 
 void ProgressAddRows(int64 rows) {
-    if (mine != nullptr) pg_atomic_fetch_add_u64(&mine->rows, rows);
+    if (mine != nullptr && depth == 1) pg_atomic_fetch_add_u64(&mine->rows, rows);
 }
 
 int ProgressEntries() { return kEntries; }

@@ -248,9 +248,11 @@ void Grouping::FindFirst(page::GroupHash group) {
         HeapTupleData tuple;
         for (OffsetNumber off = FirstOffsetNumber; !found && off <= last; off = OffsetNumberNext(off)) {
             const RowState state = StateOf(rel, buffer, off, &tuple);
-            found = (state == RowState::kLive || state == RowState::kChanging) &&
-                    ExpiryOf(&tuple, RelationGetDescr(rel)) > now_ && GroupOf(rel, &tuple) == group &&
-                    !page::HasHold(*map_, group, HoldKeyOf(HeadOf(tuple.t_data)), now_);
+            // One that somebody has in hand may come back, whatever its hold says by then.
+            found =
+                (state == RowState::kLive || state == RowState::kChanging) &&
+                ExpiryOf(&tuple, RelationGetDescr(rel)) > now_ && GroupOf(rel, &tuple) == group &&
+                (state == RowState::kChanging || !page::HasHold(*map_, group, HoldKeyOf(HeadOf(tuple.t_data)), now_));
         }
         UnlockReleaseBuffer(buffer);
         if (found) break;

@@ -82,9 +82,9 @@ private:
         if (grouping_) grouping_->BeginRead(now_, LeaseEnd());
         // Where others read by groups, this read must not put off pages that they have to look at.
         keeper_.reset();
-        if (!grouping_ && page::GroupModeOf(map_) != page::GroupMode::kOff)
-            keeper_.emplace(&pages_, true, false).BeginRead(now_, now_);
+        if (!grouping_ && page::GroupModeOf(map_) != page::GroupMode::kOff) MakeKeeper();
     }
+    void MakeKeeper() { keeper_.emplace(&pages_, true, false).BeginRead(now_, now_); }
     TimestampTz LeaseEnd() const { return now_ + static_cast<int64>(options_.vt * USECS_PER_SEC); }
 
     // After a restart the map knows no page's priorities. Before anything is read in a wrong order, the pages are
@@ -145,7 +145,8 @@ private:
                 [this](BlockNumber block, bool publish, const page::Range& range) {
                     return ScanPage(block, publish, range);
                 },
-                [this] { return Done() || restart_; });
+                [this] { return Done() || restart_ || (lost_ && options_.lease); });
+            if (std::exchange(lost_, false) && options_.lease) return false;
             // After very many restarts there is nothing to be had in order; whoever waits comes again.
             if (!current || !restart_ || restarts == kMostRestarts) return current;
             grouping_->FindEarlier();
@@ -179,10 +180,14 @@ private:
             if (options_.lease) StockReceipts(most, receipt_floor_);
             LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
             // In a new map somebody may have surveyed this page already, and would not hear of our leases.
-            if (options_.lease && !page::IsCurrent(map_)) {
+            // Nor where there was no room for somebody's hold: what is out must be found anew.
+            lost_ = grouping_ && page::GroupModeOf(map_) != page::GroupMode::kReady;
+            if (options_.lease && (lost_ || !page::IsCurrent(map_))) {
                 UnlockReleaseBuffer(buffer);
                 return page::kUnknown;
             }
+            // Somebody may have begun to read by groups since this read began.
+            if (!grouping_ && !keeper_ && page::GroupModeOf(map_) != page::GroupMode::kOff) MakeKeeper();
             const page::Bound tick = page::BoundOf(now_);
             const auto found = publish ? page::BeginLook(map_, band_, block, tick) : std::nullopt;
             const page::PageLook look = found.value_or(page::PageLook{});
@@ -366,10 +371,12 @@ private:
                 }
             } else if (group != 0 && (state == RowState::kChanging || (state == RowState::kGone && IsDeleted(tuple)))) {
                 due = grouping_->Keep(group, head, std::min(due, LookAgain(now_, now_)), true);
+                known = grouping_->IsStopped(group);
             } else if (group != 0 && state == RowState::kLive) {
                 // What is out may be acked after it has expired; what is only delayed is nothing any more then.
                 if (head->receipt == 0) due = std::min(due, ExpiryOf(&tuple, RelationGetDescr(rel_)));
                 due = grouping_->Keep(group, head, due, false);
+                known = grouping_->IsStopped(group);
             }
             const bool take = deliverable && want;
             if (!take || !options_.lease) {
@@ -436,9 +443,10 @@ private:
             for (Pick& pick : *picks) NoteGroup(&pick, pick.exhausted ? now_ + kMoveLease : LeaseEnd());
         const auto first_receipt = DrawReceipts(count);
         if (!first_receipt) return false;  // others took them
-        if (grouping_ && std::any_of(picks->begin(), picks->end(), [this](const Pick& pick) {
-                return pick.group != 0 && page::IsJoined(map_, pick.group);
-            }))
+        if (grouping_ && (page::GroupModeOf(map_) != page::GroupMode::kReady ||
+                          std::any_of(picks->begin(), picks->end(), [this](const Pick& pick) {
+                              return pick.group != 0 && page::IsJoined(map_, pick.group);
+                          })))
             return false;
         // A receipt must be new to its row, wherever the row came from.
         for (const Pick& pick : *picks) receipt_floor_ = std::max(receipt_floor_, HeadOf(pick.copy->t_data)->receipt);
@@ -556,6 +564,7 @@ private:
     pg::Vector<RowPlace> places_;            // of the page, by id; see SortPlaces
     pg::Vector<Pending> pending_;            // rows of groups on the page, in this look
     bool restart_ = false;                   // a page before the one at hand has become due
+    bool lost_ = false;                      // the groups' holds are not complete any more
     MemoryContext scratch_ = nullptr;        // for filters
     int64 receipt_floor_ = 0;                // the highest that a row brought along
 };

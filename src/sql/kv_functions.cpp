@@ -149,6 +149,7 @@ PGQUEUE_FUNCTION(pgqueue_kv_drop_store) {
 PGQUEUE_FUNCTION(pgqueue_kv_grant) {
     const Args args(fcinfo);
     args.Require(1, "role");
+    PreventWrite("kv.grant()");
     GrantOnStore(true, args.Text(0, "store"), NameStr(*DatumGetName(args.Raw(1))), args.Text(2, "privilege"));
     PG_RETURN_VOID();
 }
@@ -156,6 +157,7 @@ PGQUEUE_FUNCTION(pgqueue_kv_grant) {
 PGQUEUE_FUNCTION(pgqueue_kv_revoke) {
     const Args args(fcinfo);
     args.Require(1, "role");
+    PreventWrite("kv.revoke()");
     GrantOnStore(false, args.Text(0, "store"), NameStr(*DatumGetName(args.Raw(1))), args.Text(2, "privilege"));
     PG_RETURN_VOID();
 }

@@ -21,9 +21,6 @@ public:
     ~Progress();
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
-
-private:
-    bool is_mine_;
 };
 
 // Of the session's work, if there is any.
