@@ -27,15 +27,19 @@ void CheckLives(Context& context) {
 
 void MessageCheck::CheckRedriven() {
     const Send* send = TheSend();
-    if (send == nullptr || c_.fates.Of(send->tx).outcome == Outcome::kRolledBack) return;
+    if (send == nullptr) return;
+    const Fate& sent = c_.fates.Of(send->tx);
+    if (sent.outcome == Outcome::kRolledBack) return;
     const auto found = c_.lives.find(send->uid);
     if (found == c_.lives.end()) return;
     const Send* first = nullptr;
     const Send* perhaps = nullptr;
     int doubts = 0;
     for (const Send* life : found->second) {
-        if (life == send || life->req <= send->req) continue;
-        if (first == nullptr) first = life;
+        // Whoever was answered before this one was committed has had the dead letter of an earlier life; who was asked
+        // before that perhaps.
+        if (life == send || life->req <= send->req || life->resp <= sent.end_req) continue;
+        if (first == nullptr && life->req >= sent.end_req) first = life;
         const Outcome outcome = c_.fates.Of(life->tx).outcome;
         if (outcome == Outcome::kCommitted) {
             if (next_life_ == nullptr) next_life_ = life;
@@ -44,22 +48,7 @@ void MessageCheck::CheckRedriven() {
             ++doubts;
         }
     }
-    if (first == nullptr) return;
-
-    // Who redrives sees a dead letter only when that is committed. So this holds whatever became of the redriving.
-    if (c_.journal.queues[m_.queue].max_attempts == 0) Report(Fault::kRedriven, "redriven, and its queue has no end");
-    for (const Take* take : m_.takes)
-        if (take->kind != TakeKind::kPeek && take->req > first->resp)
-            Report(Fault::kRedriven, "handed out after its dead letter was redriven");
-    const bool acked = std::any_of(removals_.begin(), removals_.end(), [&](const Removal& removal) {
-        return removal.certain && c_.fates.Of(removal.tx).outcome == Outcome::kCommitted;
-    });
-    if (acked) Report(Fault::kRedriven, "redriven, though it was acked");
-    if (!m_.archived.empty()) Report(Fault::kRedriven, "redriven, and in the archive");
-    if (m_.leftover) Report(Fault::kRedriven, "redriven, and still in its queue");
-    // Not so of a life that a redriving was to begin: what came later may be the dead letter of the one before.
-    if (const Fate& sent = c_.fates.Of(send->tx); sent.outcome == Outcome::kUnknown && !send->redriven)
-        c_.evidence[sent.root].committed = "message " + std::to_string(m_.msg_id) + " was redriven";
+    if (first != nullptr) CheckGone(*first, *send);
 
     if (next_life_ != nullptr) {
         ++c_.coverage.moved_on;
@@ -73,6 +62,24 @@ void MessageCheck::CheckRedriven() {
         else if (doubts == 1)
             evidence.committed = name + " has gone";
     }
+}
+
+// Of a message whose dead letter somebody has redriven, whether that was committed or not.
+void MessageCheck::CheckGone(const Send& moved, const Send& send) {
+    // Who redrives sees a dead letter only when that is committed. So this holds whatever became of the redriving.
+    if (c_.journal.queues[m_.queue].max_attempts == 0) Report(Fault::kRedriven, "redriven, and its queue has no end");
+    for (const Take* take : m_.takes)
+        if (take->kind != TakeKind::kPeek && take->req > moved.resp)
+            Report(Fault::kRedriven, "handed out after its dead letter was redriven");
+    const bool acked = std::any_of(removals_.begin(), removals_.end(), [&](const Removal& removal) {
+        return removal.certain && c_.fates.Of(removal.tx).outcome == Outcome::kCommitted;
+    });
+    if (acked) Report(Fault::kRedriven, "redriven, though it was acked");
+    if (!m_.archived.empty()) Report(Fault::kRedriven, "redriven, and in the archive");
+    if (m_.leftover) Report(Fault::kRedriven, "redriven, and still in its queue");
+    // Not so of a life that a redriving was to begin: what came later may be the dead letter of the one before.
+    if (const Fate& sent = c_.fates.Of(send.tx); sent.outcome == Outcome::kUnknown && !send.redriven)
+        c_.evidence[sent.root].committed = "message " + std::to_string(m_.msg_id) + " was redriven";
 }
 
 }  // namespace torture

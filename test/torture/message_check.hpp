@@ -89,6 +89,7 @@ private:
     void CheckArchive();
     void CheckDead();
     void CheckRedriven();
+    void CheckGone(const Send& moved, const Send& send);
     void NoteMember();
     Nanos ThereUntil(const Send& send) const;
     bool Prolongs(const Hold& heartbeat, const Hold& lease) const;

@@ -44,6 +44,14 @@ std::vector<Case> Redriven() {
              s.Redrive(1, 2, s.Auto(60, 61), 60, 61);
              AckedAgain(s, 70);
          }},
+        {"redriven by two at once, of whom the first to ask came later",
+         {},
+         [](Story& s) {
+             Died(s);
+             s.Redrive(1, 3, s.RolledBack(52, 58, 59), 52, 55);
+             s.Redrive(1, 2, s.Committed(50, 80, 81), 50, 70);
+             AckedAgain(s, 90);
+         }},
         {"redriven, read and deleted in a transaction that was rolled back",
          {},
          [](Story& s) {
