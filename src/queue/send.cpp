@@ -36,6 +36,13 @@ void ExtendTail(const OpenedQueue& opened, const page::SegmentRef& map, BlockNum
     UnlockRelationForExtension(rel, ExclusiveLock);
 }
 
+// Without a tail: behind all that is there. The page at which heap_insert was aimed last may be an early one, with room
+// since a VACUUM, and rows there would come before older ones.
+int AimAtEnd(Relation rel, int count) {
+    RelationSetTargetBlock(rel, RelationGetNumberOfBlocks(rel) - 1);  // none in an empty table
+    return count;
+}
+
 // Picks the page for the next rows and aims heap_insert at it, so that all senders append to one place in the order in
 // which they come. Returns how many of the rows go there.
 //
@@ -46,10 +53,10 @@ int AimAtTail(const OpenedQueue& opened, const page::SegmentRef& map, const uint
     for (;;) {
         const page::TailSpace space = page::ReserveTail(map, sizes, count);
         // There is a newer segment. What is sent here now was begun before it was known.
-        if (space.passed) return count;
+        if (space.passed) return AimAtEnd(rel, count);
         if (space.count == 0) {
             ExtendTail(opened, map, space.block);
-            if (!page::IsCurrent(map)) return count;  // evicted under us: any place will do
+            if (!page::IsCurrent(map)) return AimAtEnd(rel, count);  // evicted under us
             continue;
         }
         if (!page::BlockExists(rel, space.block)) {
