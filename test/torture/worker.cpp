@@ -209,7 +209,8 @@ void Worker::Stale() {
 // Acks in the very moment in which the leases run out, while others are after the same messages.
 void Worker::Brink() {
     ReadOptions options;
-    options.vt = rng_.Uniform(0.002, 0.02);
+    // Longer than a read takes: a lease that runs out within its own read comes twice in one answer.
+    options.vt = rng_.Uniform(0.02, 0.05);
     options.qty = rng_.Between(1, 6);
     const Nanos end = support::Now() + support::FromSeconds(*options.vt);
     const std::vector<Lease> leases = session_.Read(QueueToRead(), options);
