@@ -145,8 +145,8 @@ private:
                 [this](BlockNumber block, bool publish, const page::Range& range) {
                     return ScanPage(block, publish, range);
                 },
-                [this] { return Done() || restart_ || (lost_ && options_.lease); });
-            if (std::exchange(lost_, false) && options_.lease) return false;
+                [this] { return Done() || restart_ || lost_; });
+            if (std::exchange(lost_, false)) return false;
             // After very many restarts there is nothing to be had in order; whoever waits comes again.
             if (!current || !restart_ || restarts == kMostRestarts) return current;
             grouping_->FindEarlier();
@@ -181,8 +181,8 @@ private:
             LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
             // In a new map somebody may have surveyed this page already, and would not hear of our leases.
             // Nor where there was no room for somebody's hold: what is out must be found anew.
-            lost_ = grouping_ && page::GroupModeOf(map_) != page::GroupMode::kReady;
-            if (options_.lease && (lost_ || !page::IsCurrent(map_))) {
+            lost_ = options_.lease && grouping_ && page::GroupModeOf(map_) != page::GroupMode::kReady;
+            if (lost_ || (options_.lease && !page::IsCurrent(map_))) {
                 UnlockReleaseBuffer(buffer);
                 return page::kUnknown;
             }
