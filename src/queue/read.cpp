@@ -347,7 +347,7 @@ private:
             // A row without attempts left is taken, but not handed out.
             const bool exhausted = deliverable && match && IsExhausted(opened_.queue, head);
             exhausted_ |= exhausted;
-            const bool want = match && (exhausted ? options_.lease : !options_.exhausted_only);
+            const bool want = match && !IsOurs(head) && (exhausted ? options_.lease : !options_.exhausted_only);
             if (keeper_ && group != 0) {
                 if (state == RowState::kChanging)
                     due = keeper_->Keep(group, head, std::min(due, LookAgain(now_, now_)), true);
@@ -394,6 +394,10 @@ private:
         }
         return true;
     }
+
+    // A lease of this very call that has run out already: in one answer a message is there once. (Or another's that is
+    // as young. It stays due.)
+    bool IsOurs(const RowHead* head) const { return first_receipt_ != 0 && head->receipt >= first_receipt_; }
 
     // Page locked. VACUUM frees line pointers, and a send takes the first free one: then a page's rows are not in the
     // order in which they were sent, but that of their ids. Leaves places_ empty where both are the same.
@@ -451,6 +455,7 @@ private:
         // A receipt must be new to its row, wherever the row came from.
         for (const Pick& pick : *picks) receipt_floor_ = std::max(receipt_floor_, HeadOf(pick.copy->t_data)->receipt);
         if (receipt_floor_ >= *first_receipt) return false;
+        if (first_receipt_ == 0) first_receipt_ = *first_receipt;
         const TimestampTz vt = LeaseEnd();
         const TimestampTz move_vt = now_ + kMoveLease;
         Page page = BufferGetPage(buffer);
@@ -567,6 +572,7 @@ private:
     bool lost_ = false;                      // the groups' holds are not complete any more
     MemoryContext scratch_ = nullptr;        // for filters
     int64 receipt_floor_ = 0;                // the highest that a row brought along
+    int64 first_receipt_ = 0;                // that this call gave out; 0: none yet
 };
 
 Place* PlaceFor(Oid segment, int64 msg_id) { return &places[(static_cast<uint64>(msg_id) ^ segment) % kPlaces]; }
