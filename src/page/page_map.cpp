@@ -322,14 +322,14 @@ int BandOf(const Slot* slot, int32 priority) {
 
 // Lowers [first, last], pages of the whole, in the priority's tree. Slot's lock held. False: the tree must grow first,
 // which takes the exclusive lock.
-bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bound bound) {
+bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bound bound, Above above) {
     Band* band = &slot->bands[BandOf(slot, priority)];
     if (CoverOf(band->level) <= last) return false;
     for (uint64 block = first; block <= last; block++) {
         const Path path = PathTo(band, static_cast<BlockNumber>(block));
         // From the leaf up. The leaf's count must step; a word above that is as low already needs no step if the one
-        // below it was, too: whoever lowered that one does or did the rest.
-        bool low = true;
+        // below it was, too: whoever lowered that one did the rest, or, with kSoon, is about to.
+        bool low = above == Above::kSoon;
         for (int i = path.depth - 1; i >= 0; i--) {
             if (low && path.leaf && i < path.depth - 1 && BoundIn(pg_atomic_read_u64(path.word[i])) <= bound) continue;
             low = LowerWord(path.word[i], bound) <= bound && low;
@@ -343,7 +343,7 @@ bool LowerIn(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bo
 
 void GrowAndLower(Slot* slot, int32 priority, BlockNumber first, BlockNumber last, Bound bound) {
     Grow(&slot->bands[BandOf(slot, priority)], last);
-    LowerIn(slot, priority, first, last, bound);
+    LowerIn(slot, priority, first, last, bound, Above::kNow);
 }
 
 // Both locks held exclusively.
@@ -845,10 +845,10 @@ void MakeRoom(const SegmentRef& ref, int band, BlockNumber block) {
     }
 }
 
-void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound) {
+void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound, Above above) {
     {
         const SharedSlot slot(ref);
-        if (slot && LowerIn(&slots[ref.slot], priority, ref.base + first, ref.base + last, bound)) return;
+        if (slot && LowerIn(&slots[ref.slot], priority, ref.base + first, ref.base + last, bound, above)) return;
     }
     // The tree must grow, or the slot was evicted since. A new map of the segment may have been made after our rows
     // were written, but before they were committed, and a reader of it may have looked already.
@@ -871,7 +871,7 @@ void LowerAllBands(const SegmentRef& ref, BlockNumber first, BlockNumber last, B
         const uint64 from = uint64{ref.base} + first;
         const auto end = static_cast<BlockNumber>(std::min<uint64>(uint64{ref.base} + last, cover - 1));
         if (from < cover)
-            LowerIn(&slots[ref.slot], slot->bands[i].priority, static_cast<BlockNumber>(from), end, bound);
+            LowerIn(&slots[ref.slot], slot->bands[i].priority, static_cast<BlockNumber>(from), end, bound, Above::kNow);
     }
 }
 

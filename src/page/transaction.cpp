@@ -122,8 +122,12 @@ void Note(pg::TopVector<Touch>* touches, const Touch& touch) {
     touches->push_back(touch);
 }
 
+// Of pages with rows of groups others must know before they hear that the rows are there, or their group is free.
+Above AboveFor(bool grouped) { return grouped ? Above::kNow : Above::kSoon; }
+
 void LowerTouched(const Touch& touch) {
-    if (!touch.wake_all) Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound);
+    if (!touch.wake_all)
+        Lower(touch.ref, touch.priority, touch.first, touch.last, touch.bound, AboveFor(touch.grouped));
 }
 
 void WakeFor(const Touch& touch) { Wake(touch.ref, touch.wake_all ? kEverybody : std::min(touch.rows, kMaxWakes)); }
@@ -140,7 +144,7 @@ void PrepareGroups() {
         if (!touch.grouped) continue;
         if (!begun) BeginCommit();
         begun = true;
-        Lower(touch.ref, touch.priority, touch.first, touch.last, kUnknown);
+        Lower(touch.ref, touch.priority, touch.first, touch.last, kUnknown, Above::kNow);
     }
 }
 
@@ -152,7 +156,7 @@ void GiveBack(const Held& held) {
     // The note before the hints: a reader that follows them finds it.
     ExtendReleasedUntil(held.ref, std::max(held.lease.vt, free_at));
     const BlockNumber block = ItemPointerGetBlockNumberNoCheck(&held.lease.tid);
-    Lower(held.ref, held.priority, block, block, BoundOf(free_at));
+    Lower(held.ref, held.priority, block, block, BoundOf(free_at), AboveFor(held.group != 0));
     if (held.group != 0) {
         // After the page was lowered: whoever finds the group free finds this row.
         if (free_at > now)

@@ -333,7 +333,10 @@ HeapTuple ChangeVt(const OpenedQueue& opened, const MessageId& id, bool settle, 
         const BlockNumber block = BufferGetBlockNumber(row.buffer);
         // The next in the group is found only after this one: the page is lowered first, and stays so while it is
         // locked. A reader looks at once, and keeps the group waiting, if the message is due later.
-        page::Lower(map, head->priority, block, block, group != 0 ? page::kUnknown : page::BoundOf(vt));
+        if (group != 0)
+            page::Lower(map, head->priority, block, block, page::kUnknown, page::Above::kNow);
+        else
+            page::Lower(map, head->priority, block, block, page::BoundOf(vt));
         if (group != 0 && vt <= GetCurrentTimestamp())
             page::DropHold(map, group, HoldKeyOf(head));
         else if (group != 0)

@@ -161,10 +161,16 @@ void LeaveStart(const SegmentRef& ref, int band, BlockNumber block, uint64 word,
 // Makes the nodes for a page, evicting idle segments for room; where that fails the range stays coarse.
 void MakeRoom(const SegmentRef& ref, int band, BlockNumber block);
 
+// When a lowered page can be found. kNow: at the return. kSoon, which spares the words that all pages share: where
+// somebody else is lowering the same page at this moment, it may be he who makes it findable, after our return. Nothing
+// may depend on the order then.
+enum class Above { kSoon, kNow };
+
 // Lowers pages first..last of a part, for rows of that priority. Finds the map's new slot where the handle is stale.
 // Safe in callbacks.
-void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound);
-// The same in every band's tree. Pages that the handle's map doesn't cover are looked at anyway.
+void Lower(const SegmentRef& ref, int32 priority, BlockNumber first, BlockNumber last, Bound bound,
+           Above above = Above::kSoon);
+// The same in every band's tree, at once. Pages that the handle's map doesn't cover are looked at anyway.
 void LowerAllBands(const SegmentRef& ref, BlockNumber first, BlockNumber last, Bound bound);
 // The earliest bound of the segment, over all bands.
 Bound NextDue(const SegmentRef& ref);
