@@ -383,10 +383,14 @@ GroupAnswer KeepGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, Timest
     return {GroupAnswer::kMine, until};
 }
 
-bool TakeMore(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz until, bool strict, BlockNumber block) {
+bool TakeMore(const SegmentRef& ref, GroupHash hash, HoldKey own, HoldKey key, TimestampTz until, bool strict,
+              BlockNumber block) {
     Locked locked(ref, hash);
     Group* group = locked.Find();
-    return IsHeld(group) && !group->joined && !(strict && WaitsBefore(group, block)) && locked.Add(group, key, until);
+    if (!IsHeld(group) || group->joined || (strict && WaitsBefore(group, block))) return false;
+    if (!locked.Add(group, key, until)) return false;
+    if (key != own) locked.Remove(group, own);
+    return true;
 }
 
 bool HoldGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, TimestampTz until) {

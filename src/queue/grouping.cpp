@@ -127,7 +127,7 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
         return false;
     }
     if (taken != nullptr) {
-        if (lease_ && !page::TakeMore(*map_, group, -head->msg_id, vt_, strict_, block_)) {
+        if (lease_ && !page::TakeMore(*map_, group, HoldKeyOf(head), -head->msg_id, vt_, strict_, block_)) {
             // Others may wait on pages between; see LowerNext.
             taken->waits = true;
             const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), true, block_, now_, Again());

@@ -471,7 +471,7 @@ private:
                 head->last_read_at = now_;
                 if (head->read_ct < PG_INT32_MAX) head->read_ct++;
             }
-            if (grouping_ && pick.group != 0) grouping_->Leased(pick.group, head->msg_id, head->receipt);
+            if (grouping_ && pick.group != 0) grouping_->Leased(pick.group, head->msg_id, head->receipt, head->vt);
             if (note_groups && pick.group != 0) page::RenameHold(map_, pick.group, -head->msg_id, head->receipt);
             auto* row = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, PageGetItemId(page, pick.off)));
             writer.Set(&HeadOf(row)->vt, &head->vt, kLeaseBytes);

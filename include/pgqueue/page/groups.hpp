@@ -46,7 +46,8 @@ struct GroupAnswer {
 GroupAnswer TakeGroup(const SegmentRef& ref, GroupHash group, HoldKey own, HoldKey key, TimestampTz until, bool strict,
                       BlockNumber block, TimestampTz now, TimestampTz again);
 // A further row for who has taken the group. False: no, by the same rules.
-bool TakeMore(const SegmentRef& ref, GroupHash group, HoldKey key, TimestampTz until, bool strict, BlockNumber block);
+bool TakeMore(const SegmentRef& ref, GroupHash group, HoldKey own, HoldKey key, TimestampTz until, bool strict,
+              BlockNumber block);
 // As TakeGroup without taking it: kFree or kWait. Not `deliverable`: the row's own hold, `own`, stays.
 GroupAnswer AskGroup(const SegmentRef& ref, GroupHash group, HoldKey own, bool deliverable, BlockNumber block,
                      TimestampTz now, TimestampTz again);

@@ -56,9 +56,10 @@ public:
     // The look comes to nothing: its groups are free again. The holds of rows that MayTake has let pass are the
     // caller's to drop.
     void UndoLook();
-    // The row has got its receipt.
-    void Leased(page::GroupHash group, int64 msg_id, int64 receipt) {
+    // The row has got its receipt, and a lease until `vt`: a longer one than others where it is moved away.
+    void Leased(page::GroupHash group, int64 msg_id, int64 receipt, TimestampTz vt) {
         page::RenameHold(*map_, group, -msg_id, receipt);
+        if (vt != vt_) page::MoveHold(*map_, group, receipt, vt);
     }
 
     // With no page locked: finds where the first row waits of each group that has been taken, at the end of the call,
