@@ -303,12 +303,13 @@ void MessageCheck::CheckFence(const Act& act) {
         const bool undone = fate.outcome == Outcome::kRolledBack && fate.end_resp < act.req;
         return removal.req < act.resp && !undone;
     });
-    // To others, a message that isn't committed yet isn't there.
+    // To others, a message that isn't committed yet isn't there; nor, to the sender, one whose savepoint was rolled
+    // back.
     const Send* send = TheSend();
-    const bool visible =
-        send != nullptr &&
-        (c_.fates.Of(send->tx).root == c_.fates.Of(act.tx).root ||
-         (c_.fates.Of(send->tx).outcome == Outcome::kCommitted && c_.fates.Of(send->tx).end_resp < act.req));
+    const Fate sent = send != nullptr ? c_.fates.Of(send->tx) : Fate{};
+    const bool visible = send != nullptr && (sent.root == c_.fates.Of(act.tx).root
+                                                 ? sent.outcome != Outcome::kRolledBack || act.resp < sent.end_req
+                                                 : sent.outcome == Outcome::kCommitted && sent.end_resp < act.req);
     // The nack of a last attempt makes it a dead letter at once.
     const bool dying =
         c_.journal.queues[m_.queue].max_attempts > 0 &&

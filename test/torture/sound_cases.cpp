@@ -76,6 +76,15 @@ std::vector<Case> SoundCases() {
              s.Read(1, 8, 2, tx, 30, 31, 300);
              s.Do(kDelete, 1, 8, kYes, tx, 40, 41);
          }},
+        {"gone with its savepoint, and acked in vain",
+         {},
+         [](Story& s) {
+             const TxId tx = s.Committed(0, 30, 31);
+             const TxId savepoint = s.Savepoint(tx, Outcome::kRolledBack, 1, 8, 9);
+             s.Send(1, savepoint, 2, 3, 0, kPausing);
+             s.Read(1, 7, 1, savepoint, 4, 5, 200, kPausing);
+             s.Do(kDelete, 1, 7, kNo, tx, 12, 13, 0, kPausing);
+         }},
         {"given back by a kill, noticed later",
          {},
          [](Story& s) {
