@@ -50,6 +50,7 @@ private:
         Nanos until;
     };
     void Step(support::Conn& conn);
+    void Reorganise(support::Conn& conn, const std::string& what, const std::string& table);
     void Vacuum(support::Conn& conn);
     void VacuumStore(support::Conn& conn);
     void LookAgain();

@@ -10,6 +10,14 @@ using support::SqlError;
 
 namespace {
 
+// VACUUM FULL also copies rows that only old snapshots might see, and may think so of one of which a VACUUM before knew
+// better, and has removed its TOAST chunks: PostgreSQL's bug 18351, to which it needs a transaction in another
+// database. It leaves the table as it was. What can't be read is found when the queues are drained.
+bool IsKnownBug(const SqlError& error, const std::string& command) {
+    return error.State() == "XX001" && command.find("VACUUM FULL") == 0 &&
+           std::string(error.what()).find(" chunk number ") != std::string::npos;
+}
+
 std::string TableOf(const Queue& queue) { return "queue." + support::QuoteIdentifier("q_" + queue.name); }
 
 }  // namespace
@@ -109,8 +117,17 @@ void Maintenance::Vacuum(Conn& conn) {
         conn.Query("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass", {TableOf(queue)});
     std::vector<std::string> names = {TableOf(queue)};
     for (int i = 0; i < tables.Rows(); ++i) names.emplace_back(tables.Text(i, 0));
-    for (const std::string& name : names) conn.Exec(std::string(what) + " " + name);
+    for (const std::string& name : names) Reorganise(conn, what, name);
     ++tally_.events[what];
+}
+
+void Maintenance::Reorganise(Conn& conn, const std::string& what, const std::string& table) {
+    try {
+        conn.Exec(what + " " + table);
+    } catch (const SqlError& error) {
+        if (!IsKnownBug(error, what)) throw;
+        ++tally_.events["VACUUM FULL given up for bug 18351"];
+    }
 }
 
 void Maintenance::VacuumStore(Conn& conn) {
@@ -120,8 +137,7 @@ void Maintenance::VacuumStore(Conn& conn) {
                        : dice < 0.75 ? "VACUUM (FREEZE)"
                        : dice < 0.85 ? "REINDEX TABLE"
                                      : "VACUUM FULL";
-    for (const char* part : {"s_", "c_"})
-        conn.Exec(std::string(what) + " kv." + support::QuoteIdentifier(part + store));
+    for (const char* part : {"s_", "c_"}) Reorganise(conn, what, "kv." + support::QuoteIdentifier(part + store));
     ++tally_.events[std::string(what) + " of a store"];
 }
 
