@@ -56,6 +56,7 @@ OBJS = \
 	src/pgqueue.o \
 	src/queue/ack.o \
 	src/queue/admin.o \
+	src/queue/archive_parts.o \
 	src/queue/attachments.o \
 	src/queue/binding_trie.o \
 	src/queue/dead_letters.o \
@@ -81,6 +82,7 @@ OBJS = \
 	src/queue/triggers.o \
 	src/queue/wait.o \
 	src/queue/watcher.o \
+	src/queue/whole_tables.o \
 	src/settings.o \
 	src/sql/args.o \
 	src/sql/cron_functions.o \

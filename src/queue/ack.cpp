@@ -1,6 +1,7 @@
 #include "pgqueue/queue/ack.hpp"
 
 #include "pgqueue/page/inplace.hpp"
+#include "pgqueue/queue/archive_parts.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/queue/dead_letters.hpp"
 #include "pgqueue/queue/failures.hpp"
@@ -248,12 +249,9 @@ bool Acker::DeleteLocked(int64 msg_id, const ItemPointerData& tid) {
     return AckIn(opened_, {msg_id, std::nullopt}, tid);
 }
 
-Relation OpenArchive(const OpenedQueue& opened) {
-    if (!OidIsValid(opened.queue->archive))
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" has no archive table", opened.queue->name),
-                 errhint("Call queue.create with the queue's settings: it makes one.")));
-    Relation archive = table_open(opened.queue->archive, RowExclusiveLock);
+namespace {
+
+void CheckArchive(const OpenedQueue& opened, Relation archive) {
     // Its CHECKs and index expressions are its owner's code, which runs as whoever archives.
     if (archive->rd_rel->relowner != opened.queue->owner)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -271,7 +269,27 @@ Relation OpenArchive(const OpenedQueue& opened) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                         errmsg("table \"%s\" can't be used as an archive: its leading columns are not the queue's",
                                RelationGetRelationName(archive))));
+}
+
+}  // namespace
+
+Relation OpenArchiveTable(const OpenedQueue& opened, Oid table) {
+    Relation archive = table_open(table, RowExclusiveLock);
+    CheckArchive(opened, archive);
     return archive;
+}
+
+Relation OpenArchive(const OpenedQueue& opened) {
+    if (!OidIsValid(opened.queue->archive))
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("queue \"%s\" has no archive table", opened.queue->name),
+                 errhint("Call queue.create with the queue's settings: it makes one.")));
+    Relation archive = OpenArchiveTable(opened, opened.queue->archive);
+    Relation part = OpenArchivePart(opened, archive);
+    if (part == archive) return archive;
+    CheckArchive(opened, part);
+    table_close(archive, NoLock);
+    return part;
 }
 
 HeapTuple ArchivedRow(Relation segment, Relation archive, HeapTuple row, const Jsonb* headers) {

@@ -119,6 +119,8 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     if (Exists(queue, SequenceName)) RequireSameOwner(OidOf(queue, SequenceName), owner);
     if (OidIsValid(names.parent_oid))
         for (const Oid segment : SegmentsOf(names.parent_oid, queue)) RequireSameOwner(segment, owner);
+    const pg::Vector<SegmentTable> parts = ArchivePartsOf(OidOf(queue, ArchiveName), queue);
+    for (const SegmentTable& part : parts) RequireSameOwner(part.table, owner);
     pg::Vector<const char*> mine;
     if (!OidIsValid(names.parent_oid)) {
         spi->Run(psprintf("CREATE %s TABLE %s (%s) USING heap", unlogged, names.parent, kColumns));
@@ -156,6 +158,7 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
                               quote_identifier(GetUserNameFromId(owner, false))));
         spi->Run(psprintf("ALTER SEQUENCE %s OWNED BY %s.msg_id", names.sequence, names.parent));
         int64 highest = had_archive ? HighestId(OidOf(queue, ArchiveName)) : 0;
+        for (const SegmentTable& part : parts) highest = std::max(highest, HighestId(part.table));
         for (const Oid segment : SegmentsOf(parent_oid, queue)) highest = std::max(highest, HighestId(segment));
         if (highest > 0)
             spi->Run(psprintf("SELECT setval(%s, " INT64_FORMAT ")", quote_literal_cstr(names.sequence), highest));
@@ -206,17 +209,37 @@ Oid OwnedQueue(const char* name) {
 
 }  // namespace
 
+namespace {
+
+// A clause for CREATE TABLE; empty: the default one.
+const char* SpaceOf(Oid table) {
+    const Oid tablespace = get_rel_tablespace(table);
+    return OidIsValid(tablespace) ? psprintf("TABLESPACE %s", quote_identifier(get_tablespace_name(tablespace))) : "";
+}
+
+const char* PersistenceOf(Oid table) { return get_rel_persistence(table) == RELPERSISTENCE_UNLOGGED ? "UNLOGGED" : ""; }
+
+}  // namespace
+
 void MakeSegment(pg::Spi* spi, const char* queue, uint32 number, Oid like, Oid owner) {
     char name[NAMEDATALEN];
     SegmentName(queue, static_cast<int>(number), name);
     const char* segment = Qualified(name);
-    const char* space = "";
-    const Oid tablespace = get_rel_tablespace(like);
-    if (OidIsValid(tablespace)) space = psprintf("TABLESPACE %s", quote_identifier(get_tablespace_name(tablespace)));
-    const bool is_unlogged = get_rel_persistence(like) == RELPERSISTENCE_UNLOGGED;
-    CreateSegment(spi, is_unlogged ? "UNLOGGED" : "", segment, NamesOf(queue).parent, space);
+    CreateSegment(spi, PersistenceOf(like), segment, NamesOf(queue).parent, SpaceOf(like));
     CreateTriggers(spi, segment);
     GiveTo(spi, segment, owner);
+}
+
+void MakeArchivePart(pg::Spi* spi, const char* queue, int number, Oid archive, Oid owner) {
+    char name[NAMEDATALEN];
+    ArchivePartName(queue, number, name);
+    const char* part = Qualified(name);
+    // Its rows go all at once: to freeze them before would be in vain.
+    spi->Run(
+        psprintf("CREATE %s TABLE %s () INHERITS (%s) USING heap WITH (autovacuum_vacuum_insert_threshold = -1) %s",
+                 PersistenceOf(archive), part, NamesOf(queue).archive, SpaceOf(archive)));
+    spi->Run(psprintf("ALTER TABLE %s ADD PRIMARY KEY (msg_id)", part));
+    GiveTo(spi, part, owner);
 }
 
 bool Create(const char* name, const QueueSettings& settings, bool unlogged) {
@@ -322,7 +345,12 @@ bool Drop(const char* name) {
     }
     pg::ProgressPhase("dropping tables");
     for (const Oid segment : segments) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
-    if (Exists(name, ArchiveName)) appendStringInfo(&sql, ", %s", NamesOf(name).archive);
+    if (const Oid archive = OidOf(name, ArchiveName); OidIsValid(archive)) {
+        LockRelationOid(archive, AccessExclusiveLock);  // nor a part of it
+        appendStringInfo(&sql, ", %s", NamesOf(name).archive);
+        for (const SegmentTable& part : ArchivePartsOf(archive, name))
+            appendStringInfo(&sql, ", %s", Qualified(get_rel_name(part.table)));
+    }
     {
         pg::Spi spi;  // as the caller: the server checks each table
         spi.Run(sql.data);

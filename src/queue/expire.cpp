@@ -3,6 +3,7 @@
 #include "pgqueue/page/due_pages.hpp"
 #include "pgqueue/page/transaction.hpp"
 #include "pgqueue/queue/ack.hpp"
+#include "pgqueue/queue/archive_parts.hpp"
 #include "pgqueue/queue/grouping.hpp"
 #include "pgqueue/queue/row_state.hpp"
 #include "pgqueue/settings.hpp"
@@ -161,14 +162,11 @@ int64 Expire(const OpenedQueue& opened, int* pages) {
     return expired;
 }
 
-Trimmed TrimArchive(const OpenedQueue& opened, int* pages) {
-    const double retention = opened.queue->archive_retention;
-    // Not to wait for whoever has it locked: the worker has other things to do.
-    if (retention < 0 || !OidIsValid(opened.queue->archive) ||
-        !ConditionalLockRelationOid(opened.queue->archive, RowExclusiveLock))
-        return {};
-    Relation archive = OpenArchive(opened);
-    const auto kept_for = static_cast<int64>(retention * USECS_PER_SEC);
+namespace {
+
+Trimmed TrimTable(const OpenedQueue& opened, Oid table, int* pages) {
+    Relation archive = OpenArchiveTable(opened, table);
+    const auto kept_for = static_cast<int64>(opened.queue->archive_retention * USECS_PER_SEC);
     Progress* at = ProgressOf(archive, kept_for);
     Trimmed result;
     const BlockNumber blocks = RelationGetNumberOfBlocks(archive);
@@ -214,6 +212,23 @@ Trimmed TrimArchive(const OpenedQueue& opened, int* pages) {
         result.more = !stopped && (at->all || result.deleted > 0);
     }
     table_close(archive, NoLock);
+    return result;
+}
+
+}  // namespace
+
+Trimmed TrimArchive(const OpenedQueue& opened, int* pages) {
+    const Oid archive = opened.queue->archive;
+    // Not to wait for whoever has it locked: the worker has other things to do.
+    if (opened.queue->archive_retention < 0 || !OidIsValid(archive) ||
+        !ConditionalLockRelationOid(archive, RowExclusiveLock))
+        return {};
+    const Oid part = TrimmedPart(opened);
+    Trimmed result = TrimTable(opened, archive, pages);
+    if (OidIsValid(part) && *pages > 0) {
+        const Trimmed more = TrimTable(opened, part, pages);
+        result = {result.deleted + more.deleted, result.more || more.more};
+    }
     return result;
 }
 

@@ -251,6 +251,7 @@ bool Load(Queue* queue, bool may_be_gone) {
     queue->sequence = pg::RelationIn(kSchema, name);
     ArchiveName(queue->name, name);
     queue->archive = pg::RelationIn(kSchema, name);
+    queue->archive_part = InvalidOid;
     if (!OidIsValid(queue->sequence) && WasReplaced(queue)) return Load(queue, may_be_gone);
     if (!OidIsValid(queue->sequence))
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("queue \"%s\" has no id sequence", queue->name),
@@ -356,11 +357,17 @@ std::optional<OpenedQueue> TryOpen(const char* name, AclMode privileges, LOCKMOD
 void ParentName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s", queue); }
 void SegmentName(const char* queue, int number, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#%d", queue, number); }
 void ArchiveName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "a_%.48s", queue); }
+void ArchivePartName(const char* queue, int number, char* out) {
+    snprintf(out, NAMEDATALEN, "a_%.48s#%d", queue, number);
+}
 void SequenceName(const char* queue, char* out) { snprintf(out, NAMEDATALEN, "q_%.48s#ids", queue); }
 
-bool ParseSegmentName(const char* table, char* queue, uint32* number) {
+namespace {
+
+// Of a name such as "q_orders#12", with that prefix.
+bool ParseNumbered(const char* prefix, const char* table, char* queue, uint32* number) {
     const char* end = strchr(table, '#');
-    if (strncmp(table, "q_", 2) != 0 || end == nullptr || end - table - 2 > kMaxNameBytes) return false;
+    if (strncmp(table, prefix, 2) != 0 || end == nullptr || end - table - 2 > kMaxNameBytes) return false;
     if (end[1] < '1' || end[1] > '9') return false;
     char* rest = nullptr;
     const uint64 read = strtoull(end + 1, &rest, 10);
@@ -370,7 +377,8 @@ bool ParseSegmentName(const char* table, char* queue, uint32* number) {
     return true;
 }
 
-pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue) {
+// The parent's children with the queue's name, in the order of their numbers.
+pg::Vector<SegmentTable> NumberedChildrenOf(Oid parent, const char* prefix, const char* queue) {
     const Oid schema = get_namespace_oid(kSchema, false);
     pg::Vector<SegmentTable> found;
     if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent))) return {};  // dropped meanwhile
@@ -383,12 +391,26 @@ pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue) {
             continue;
         char of[NAMEDATALEN];
         uint32 number = 0;
-        if (ParseSegmentName(name, of, &number) && strcmp(of, queue) == 0) found.push_back({child, number});
+        if (ParseNumbered(prefix, name, of, &number) && strcmp(of, queue) == 0) found.push_back({child, number});
     }
     list_free(children);
     std::sort(found.begin(), found.end(),
               [](const SegmentTable& a, const SegmentTable& b) { return a.number < b.number; });
     return found;
+}
+
+}  // namespace
+
+bool ParseSegmentName(const char* table, char* queue, uint32* number) {
+    return ParseNumbered("q_", table, queue, number);
+}
+
+pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue) {
+    return NumberedChildrenOf(parent, "q_", queue);
+}
+
+pg::Vector<SegmentTable> ArchivePartsOf(Oid archive, const char* queue) {
+    return NumberedChildrenOf(archive, "a_", queue);
 }
 
 pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue) {

@@ -7,6 +7,7 @@
 #include "pgqueue/queue/admin.hpp"
 #include "pgqueue/queue/row_state.hpp"
 #include "pgqueue/queue/send.hpp"
+#include "pgqueue/queue/whole_tables.hpp"
 #include "pgqueue/settings.hpp"
 
 namespace pgqueue::queue {
@@ -65,24 +66,6 @@ void NoteFresh(Oid table) {
 bool IsFresh(Relation rel) {
     const std::pair<Oid, compat::FileNumber> file(RelationGetRelid(rel), compat::FileNumberOf(rel));
     return std::find(Fresh()->begin(), Fresh()->end(), file) != Fresh()->end();
-}
-
-int64 SizeOf(Oid table) { return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table))); }
-
-BlockNumber BlocksOf(Oid table) {
-    Relation rel = try_relation_open(table, NoLock);
-    if (rel == nullptr) return 0;
-    const BlockNumber blocks = RelationGetNumberOfBlocks(rel);
-    relation_close(rel, NoLock);
-    return blocks;
-}
-
-bool HasOtherHolders(Oid table) {
-    LOCKTAG tag;
-    SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
-    int count = 0;
-    (void)GetLockConflicts(&tag, AccessExclusiveLock, &count);
-    return count > 0;
 }
 
 // Looks at the pages that may hold messages, by the map, as a reader would, up to the first one that does.
@@ -168,10 +151,6 @@ std::optional<TransactionId> NewestWriter(Relation rel) {
     }
     FreeAccessStrategy(strategy);
     return newest;
-}
-
-bool IsRemovable(Relation rel, TransactionId newest) {
-    return !TransactionIdIsNormal(newest) || TransactionIdPrecedes(newest, GetOldestNonRemovableTransactionId(rel));
 }
 
 // The messages of a segment that will be there for long, if nothing else is.
@@ -353,12 +332,12 @@ private:
                 // Its owner's code might take any time.
             } else if (known != nullptr) {
                 drained = true;
-                *removable = IsRemovable(rel, known->newest);
+                *removable = IsPast(rel, known->newest);
             } else if (Looker(*segment).HasMessages()) {
                 if (!newest) MoveStragglers(*segment);
             } else if (const auto writer = NewestWriter(rel)) {
                 drained = true;
-                *removable = IsRemovable(rel, *writer);
+                *removable = IsPast(rel, *writer);
                 if (!newest) {
                     ForgetKnown(table.table);
                     Known()->push_back({table.table, compat::FileNumberOf(rel), *writer});
@@ -385,32 +364,12 @@ private:
         work_.changed = true;
     }
 
-    // Locks it for us alone, without waiting, with all that belongs to it: TRUNCATE and DROP wait for that otherwise.
-    // Those who have it are looked for first, since to try costs a transaction id. False: somebody has it, or it isn't
-    // what it was.
+    // False: somebody has it, or it isn't what it was.
     bool LockAlone(const SegmentTable& table) {
-        if (HasOtherHolders(table.table) || !ConditionalLockRelationOid(table.table, AccessExclusiveLock)) return false;
-        AcceptInvalidationMessages();
-        if (IsStill(table) && LockParts(table.table)) return true;
+        if (!queue::LockAlone(table.table)) return false;
+        if (IsStill(table)) return true;
         UnlockRelationOid(table.table, AccessExclusiveLock);
         return false;
-    }
-
-    // The locks stay until the transaction ends.
-    static bool LockParts(Oid table) {
-        Relation rel = try_relation_open(table, NoLock);
-        if (rel == nullptr) return false;
-        const Oid toast = rel->rd_rel->reltoastrelid;
-        List* parts = RelationGetIndexList(rel);
-        relation_close(rel, NoLock);
-        bool good = true;
-        ListCell* cell = nullptr;
-        foreach (cell, parts)
-            good = good && !HasOtherHolders(lfirst_oid(cell)) &&
-                   ConditionalLockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
-        list_free(parts);
-        if (!good || !OidIsValid(toast)) return good;
-        return !HasOtherHolders(toast) && ConditionalLockRelationOid(toast, AccessExclusiveLock) && LockParts(toast);
     }
 
     // With the segment to ourselves, after another look. The map says whether anything has come since the pages were
@@ -428,7 +387,7 @@ private:
                 writer = known->newest;
             else
                 ForgetKnown(table.table);  // somebody has stored rows there, by COPY
-            good = writer && (IsRemovable(rel, *writer) || (forced && IsFresh(rel)));
+            good = writer && (IsPast(rel, *writer) || (forced && IsFresh(rel)));
             Close(*segment, AccessExclusiveLock);  // it is locked still
         }
         if (!good) {

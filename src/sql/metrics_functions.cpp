@@ -181,7 +181,10 @@ PGQUEUE_FUNCTION(pgqueue_measure) {
         removed += NumberOf(pg_stat_get_tuples_deleted, segment);
     }
     const Oid archive = RelationOf(name, ArchiveName);
-    const int64 archived = OidIsValid(archive) ? NumberOf(pg_stat_get_tuples_inserted, archive) : 0;
+    int64 archived = OidIsValid(archive) ? NumberOf(pg_stat_get_tuples_inserted, archive) : 0;
+    if (OidIsValid(archive))
+        for (const SegmentTable& part : ArchivePartsOf(archive, name))
+            archived += NumberOf(pg_stat_get_tuples_inserted, part.table);
     add(Int64GetDatum(sent));
     add(Int64GetDatum(std::max<int64>(removed - archived, 0)));
     add(Int64GetDatum(archived));

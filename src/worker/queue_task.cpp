@@ -2,6 +2,7 @@
 
 #include "pgqueue/pg/catalog.hpp"
 #include "pgqueue/pg/run_as.hpp"
+#include "pgqueue/queue/archive_parts.hpp"
 #include "pgqueue/queue/expire.hpp"
 #include "pgqueue/queue/failures.hpp"
 #include "pgqueue/settings.hpp"
@@ -40,6 +41,8 @@ pg::TopVector<NameData>* ReadQueues(bool held) {
 struct Work {
     int64 removed = 0;
     bool more = false;
+    Oid archive = InvalidOid;  // one with a retention
+    double retention = 0;
 };
 
 Work TidyQueue(const char* name, int* pages) {
@@ -73,6 +76,8 @@ Work TidyQueue(const char* name, int* pages) {
         const queue::Trimmed trimmed = queue::TrimArchive(opened, pages);
         work.removed += trimmed.deleted;
         work.more |= trimmed.more;
+        work.archive = archive;
+        work.retention = opened.queue->archive_retention;
     }
     queue::Close(opened);
     return work;
@@ -82,7 +87,11 @@ Work TidyQueue(const char* name, int* pages) {
 Work TidyGuarded(const char* name, int* pages) {
     static Troubles troubles("queue");
     Work work;
-    if (!Guarded(&troubles, name, [&] { work = TidyQueue(name, pages); })) return {};
+    const bool good = Guarded(&troubles, name, [&] {
+        work = TidyQueue(name, pages);
+        if (OidIsValid(work.archive)) work.removed += queue::TendArchive(name, work.archive, work.retention);
+    });
+    if (!good) return {};
     return work;
 }
 

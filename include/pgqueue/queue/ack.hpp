@@ -38,8 +38,10 @@ private:
     std::optional<TableWriter> writer_;
 };
 
-// The queue's archive, open for writing; raises undefined_table, wrong_object_type.
+// The queue's archive, or its newest part, open for writing; raises undefined_table, wrong_object_type.
 Relation OpenArchive(const OpenedQueue& opened);
+// The archive's own table, or a part of it.
+Relation OpenArchiveTable(const OpenedQueue& opened, Oid table);
 // The row as it is archived now. `headers`: instead of the row's; null: those.
 HeapTuple ArchivedRow(Relation segment, Relation archive, HeapTuple row, const Jsonb* headers = nullptr);
 

@@ -16,6 +16,8 @@ bool Alter(const char* name, const SettingsChange& change);
 bool Drop(const char* name);
 // A further segment, made as one that is there. As the extension's owner; the queue is locked against DROP.
 void MakeSegment(pg::Spi* spi, const char* queue, uint32 number, Oid like, Oid owner);
+// A part of the archive, made as that is. As the extension's owner; the archive is locked against DROP.
+void MakeArchivePart(pg::Spi* spi, const char* queue, int number, Oid archive, Oid owner);
 // Deletes all messages; returns how many. Needs DELETE.
 int64 Purge(const char* name);
 // True if this changed it. The caller owns the queue.

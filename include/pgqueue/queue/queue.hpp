@@ -34,8 +34,9 @@ struct Queue {
     Oid sequence;  // of the ids
     compat::FileNumber sequence_file;
     Oid archive;
-    double vt;     // seconds
-    double delay;  // seconds
+    Oid archive_part;  // where it has parts, the newest; see queue/archive_parts.hpp. InvalidOid: to be looked up
+    double vt;         // seconds
+    double delay;      // seconds
     bool paused;
     bool fifo;
     int32 max_attempts;             // 0: any number
@@ -128,6 +129,7 @@ std::optional<TimestampTz> CreatedAt(const char* queue);
 void ParentName(const char* queue, char* out);
 void SegmentName(const char* queue, int number, char* out);
 void ArchiveName(const char* queue, char* out);
+void ArchivePartName(const char* queue, int number, char* out);
 void SequenceName(const char* queue, char* out);
 
 // The queue's segments, oldest first: plain tables in the schema `queue`, children of the parent, with a segment's
@@ -138,6 +140,8 @@ struct SegmentTable {
 };
 pg::Vector<SegmentTable> NumberedSegmentsOf(Oid parent, const char* queue);
 pg::Vector<Oid> SegmentsOf(Oid parent, const char* queue);
+// The same of the archive's parts: see queue/archive_parts.hpp.
+pg::Vector<SegmentTable> ArchivePartsOf(Oid archive, const char* queue);
 // The parent, then its segments: the order in which they are locked.
 pg::Vector<Oid> TablesOf(Oid parent, const char* queue);
 // Whether it is a segment's name; if so, its queue's and its number.

@@ -1,0 +1,32 @@
+// The parts of an archive that has a retention: so that what is too old goes with a file, and not row by row.
+//
+// An archive begins as one table. Once that is large, the worker gives it a part, a child table with the name of the
+// archive and a number, in which all goes that is archived from then on; and a further one each time the newest is
+// large and a quarter of the retention old. A part that is no longer the newest is *closed*: a CHECK constraint, made
+// while nobody else has the table, says until when rows have come. When that is as long ago as the retention, and no
+// snapshot is left that might want to see the rows, the part is emptied (TRUNCATE), and is free to be the next new one.
+// So an archived message stays for at least the retention and at most a quarter longer, and the worker's rounds.
+//
+// What lies in the archive's own table, and in the newest part while that is small, is deleted by rows: see expire.hpp.
+// An archive with triggers, rules or indexes of its user's gets no parts, or no further ones.
+#pragma once
+
+#include "pgqueue/queue/queue.hpp"
+
+namespace pgqueue::queue {
+
+// The table that takes what is archived, locked for writing and open: the newest part, or `archive`, which the caller
+// has so.
+Relation OpenArchivePart(const OpenedQueue& opened, Relation archive);
+
+// The table whose old rows have to be deleted one by one, besides the archive's own; InvalidOid: none.
+Oid TrimmedPart(const OpenedQueue& opened);
+
+// One round of the above, by the worker, in a transaction of its own, as the extension's owner. Waits for nobody.
+// Returns whether anything changed.
+bool TendArchive(const char* queue, Oid archive, double retention);
+
+// Of a closed part: until when rows have come. Nothing: it isn't closed.
+std::optional<TimestampTz> ClosedAt(Relation part);
+
+}  // namespace pgqueue::queue
