@@ -77,8 +77,8 @@ public:
                 if (Counts(found)) return found.head.msg_id;
                 ItemPointerData tid = found.tid;
                 TM_FailureData failure;
-                const bool wait =
-                    ItemPointerIsValid(&locked) && ItemPointerEquals(&tid, &locked);  // there is nobody to wait for
+                // There is nobody to wait for where the row is locked by us.
+                const bool wait = ItemPointerIsValid(&locked) && ItemPointerEquals(&tid, &locked);
                 if (heap_delete(rel_, &tid, GetCurrentCommandId(true), InvalidSnapshot, wait, &failure, false) !=
                     TM_Ok) {
                     lock.Release();
