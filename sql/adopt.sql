@@ -80,3 +80,15 @@ SELECT queue.send('adopt', '2');
 SELECT queue.archive('adopt', 2);
 SELECT msg_id FROM queue.a_adopt ORDER BY 1;
 SELECT queue.drop('adopt');
+
+-- A CHECK of the owner's is not tried by whoever makes a segment, which is the extension's owner.
+SELECT queue.create('adopt');
+CREATE FUNCTION pg_temp.spy(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql
+AS $$BEGIN RAISE NOTICE 'tried'; RETURN $1; END$$;
+SET client_min_messages = warning;
+DROP TABLE queue."q_adopt#1";
+RESET client_min_messages;
+ALTER TABLE queue.q_adopt ALTER msg_id DROP NOT NULL;
+ALTER TABLE queue.q_adopt ADD CHECK (pg_temp.spy(1) > 0);
+SELECT queue.create('adopt');
+SELECT queue.drop('adopt');

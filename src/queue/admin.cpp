@@ -63,8 +63,18 @@ void CreateTriggers(pg::Spi* spi, const char* segment) {
 
 // There is nothing in it for autovacuum: its dead rows go all at once. Against wraparound it comes nevertheless. The
 // primary key comes by a statement of its own, since with it CREATE TABLE would make a NOT NULL constraint with a name,
-// which pg_dump of PostgreSQL 18.6 doesn't quote.
-void CreateSegment(pg::Spi* spi, const char* unlogged, const char* segment, const char* parent, const char* where) {
+// which pg_dump of PostgreSQL 18.6 doesn't quote. msg_id must be NOT NULL in the parent: else the primary key would try
+// the CHECKs that its owner has put there, as the extension's owner.
+void CreateSegment(pg::Spi* spi, const char* unlogged, const char* segment, const char* parent, Oid parent_oid,
+                   const char* where) {
+    LockRelationOid(parent_oid, ShareUpdateExclusiveLock);
+    Relation rel = relation_open(parent_oid, NoLock);
+    const TupleDesc desc = RelationGetDescr(rel);
+    const bool good = desc->natts >= kMsgId && TupleDescAttr(desc, kMsgId - 1)->attnotnull;
+    relation_close(rel, NoLock);
+    if (!good)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("column \"msg_id\" of %s is not NOT NULL", parent),
+                        errhint("ALTER TABLE %s ALTER msg_id SET NOT NULL;", parent)));
     spi->Run(psprintf("CREATE %s TABLE %s () INHERITS (%s) USING heap "
                       "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false) %s",
                       unlogged, segment, parent, where));
@@ -136,7 +146,7 @@ bool MakeRelations(pg::Spi* spi, const char* queue, const char* unlogged, Oid ow
     ParentName(queue, parent);
     const Oid parent_oid = pg::RelationIn(kSchema, parent);
     if (SegmentsOf(parent_oid, queue).empty()) {
-        CreateSegment(spi, unlogged, names.segment, names.parent, "");
+        CreateSegment(spi, unlogged, names.segment, names.parent, parent_oid, "");
         mine.push_back(names.segment);
     }
     for (const Oid child : SegmentsOf(parent_oid, queue)) {
@@ -225,7 +235,8 @@ void MakeSegment(pg::Spi* spi, const char* queue, uint32 number, Oid like, Oid o
     char name[NAMEDATALEN];
     SegmentName(queue, static_cast<int>(number), name);
     const char* segment = Qualified(name);
-    CreateSegment(spi, PersistenceOf(like), segment, NamesOf(queue).parent, SpaceOf(like));
+    const Names names = NamesOf(queue);
+    CreateSegment(spi, PersistenceOf(like), segment, names.parent, names.parent_oid, SpaceOf(like));
     CreateTriggers(spi, segment);
     GiveTo(spi, segment, owner);
 }
@@ -346,7 +357,8 @@ bool Drop(const char* name) {
     pg::ProgressPhase("dropping tables");
     for (const Oid segment : segments) appendStringInfo(&sql, ", %s", Qualified(get_rel_name(segment)));
     if (const Oid archive = OidOf(name, ArchiveName); OidIsValid(archive)) {
-        LockRelationOid(archive, AccessExclusiveLock);  // nor a part of it
+        // Nor a part of it. Another one's table isn't locked: DROP refuses it.
+        if (compat::OwnsRelation(archive, GetUserId())) LockRelationOid(archive, AccessExclusiveLock);
         appendStringInfo(&sql, ", %s", NamesOf(name).archive);
         for (const SegmentTable& part : ArchivePartsOf(archive, name))
             appendStringInfo(&sql, ", %s", Qualified(get_rel_name(part.table)));

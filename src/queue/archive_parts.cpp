@@ -14,6 +14,7 @@ namespace {
 constexpr const char* kClosed = "pgqueue_closed";
 constexpr int kMostParts = 12;
 constexpr int kPartsOfRetention = 4;
+constexpr int64 kOverdue = 60 * USECS_PER_SEC;
 
 // The pages from which on an archive is worth a part of its own.
 BlockNumber LeastPages() { return static_cast<BlockNumber>(std::max(settings::segment_size / 8, 1)); }
@@ -47,14 +48,34 @@ TransactionId FoundBy(Relation part) {
     return Known()->back().found_by;
 }
 
-// Whether a part may take its place: its user has made nothing that holds for this table alone.
+// Whether a part may take its place: its user has made nothing that holds for this table alone. Nor may msg_id be
+// nullable: the primary key of a part would try its CHECKs, an owner's code, as the extension's owner.
 bool MayHaveParts(Relation archive) {
     if (archive->rd_rel->relkind != RELKIND_RELATION || archive->rd_rel->relam != HEAP_TABLE_AM_OID ||
-        archive->rd_rel->relrowsecurity || archive->rd_rules != nullptr || archive->trigdesc != nullptr)
+        archive->rd_rel->relrowsecurity || archive->rd_rules != nullptr || archive->trigdesc != nullptr ||
+        !TupleDescAttr(RelationGetDescr(archive), kMsgId - 1)->attnotnull)
         return false;
     List* indexes = RelationGetIndexList(archive);
-    const bool plain = list_length(indexes) == 1;
+    const bool plain = list_length(indexes) == 1 && OidIsValid(compat::PrimaryKeyOf(archive));
     list_free(indexes);
+    return plain;
+}
+
+// The same by its oid; false where somebody has it for himself.
+bool MayHaveParts(Oid table) {
+    if (!ConditionalLockRelationOid(table, AccessShareLock)) return false;
+    Relation archive = try_relation_open(table, NoLock);
+    const bool may = archive != nullptr && MayHaveParts(archive);
+    if (archive != nullptr) relation_close(archive, NoLock);
+    UnlockRelationOid(table, AccessShareLock);
+    return may;
+}
+
+// What its owner has made of it, and the worker would have to wait for, or run.
+bool IsPlainPart(Relation part) {
+    List* children = find_inheritance_children(RelationGetRelid(part), NoLock);
+    const bool plain = children == NIL && !HasTruncateTrigger(part);
+    list_free(children);
     return plain;
 }
 
@@ -85,8 +106,7 @@ public:
           owner_(pg::OwnerOf(archive)), now_(GetCurrentTimestamp()), parts_(ArchivePartsOf(archive, queue)) {}
 
     bool Run() {
-        for (std::size_t i = 0; i + 1 < parts_.size(); i++)
-            if (pg::OwnerOf(parts_[i].table) == owner_) Look(parts_[i]);
+        for (std::size_t i = 0; i < parts_.size(); i++) Look(parts_[i].table, i + 1 == parts_.size());
         Empty();
         if (WantsNew()) AddPart();
         return changed_;
@@ -99,20 +119,21 @@ private:
         bool removable;
     };
 
-    // One that nothing goes into any more.
-    void Look(const SegmentTable& part) {
-        if (!ConditionalLockRelationOid(part.table, AccessShareLock)) return;
-        Relation rel = try_relation_open(part.table, NoLock);
-        std::optional<TimestampTz> closed;
-        bool removable = false;
+    void Look(Oid table, bool newest) {
+        pg::Vector<Oid> locked;
+        if (!LockAtOnce({table}, &locked)) return;
+        Relation rel = try_relation_open(table, NoLock);
         const bool filled = rel != nullptr && RelationGetNumberOfBlocks(rel) > 0;
-        if (filled) closed = ClosedAt(rel);
-        const bool old = closed && *closed <= now_ - kept_for_;
-        if (old) removable = IsPast(rel, FoundBy(rel));
+        const auto closed = rel != nullptr ? ClosedAt(rel) : std::nullopt;
+        const bool old = filled && closed && *closed <= now_ - kept_for_ && IsPlainPart(rel);
+        if (old)
+            dead_.push_back({table, SizeOf(table), IsPast(rel, FoundBy(rel))});
+        else
+            ForgetKnown(table);
         if (rel != nullptr) relation_close(rel, NoLock);
-        if (old) dead_.push_back({part.table, SizeOf(part.table), removable});
-        UnlockRelationOid(part.table, AccessShareLock);
-        if (filled && !closed) CloseOne(part.table);
+        UnlockAll(locked);
+        newest_closed_ |= newest && closed;
+        if (filled && !closed && !newest) CloseOne(table);
     }
 
     void Empty() {
@@ -121,66 +142,49 @@ private:
         for (const Dead& part : dead_) {
             const bool too_much =
                 settings::max_dead_bytes >= 0 && bytes > settings::max_dead_bytes * int64{1024} * 1024;
-            if (!(part.removable || too_much) || !LockAlone(part.table)) continue;
-            const char* name = NameOf(part.table);
-            const pg::RunAs as(owner_, SECURITY_RESTRICTED_OPERATION);
-            pg::Spi spi;
-            spi.Run(psprintf("TRUNCATE ONLY %s", name));
+            if (!(part.removable || too_much) || !TakeAlone(part.table)) continue;
+            Relation rel = relation_open(part.table, NoLock);
+            const auto closed = ClosedAt(rel);
+            relation_close(rel, NoLock);
+            if (!closed || *closed > now_ - kept_for_) continue;
+            RunAsOwner(psprintf("TRUNCATE ONLY %s", NameOf(part.table)));
             ForgetKnown(part.table);
             bytes -= part.size;
-            changed_ = true;
         }
     }
 
     // With the table to ourselves, nobody who has it as the newest will store anything there. Rows that were put into
     // it by others, with another time, go with the rest; further ones are refused.
     void CloseOne(Oid table) {
-        if (!LockAlone(table)) return;
+        if (!TakeAlone(table)) return;
         const char* until =
             JsonEncodeDateTime(nullptr, TimestampTzGetDatum(GetCurrentTimestamp()), TIMESTAMPTZOID, nullptr);
-        const pg::RunAs as(owner_, SECURITY_RESTRICTED_OPERATION);
-        pg::Spi spi;
-        spi.Run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (archived_at <= %s) NOT VALID", NameOf(table), kClosed,
-                         quote_literal_cstr(until)));
-        changed_ = true;
+        RunAsOwner(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (archived_at <= %s) NOT VALID", NameOf(table),
+                            kClosed, quote_literal_cstr(until)));
     }
 
     bool WantsNew() {
-        const Oid newest = parts_.empty() ? archive_ : parts_.back().table;
         int used = 0;
-        for (const SegmentTable& part : parts_) used += BlocksOfUnlocked(part.table) > 0;
-        if (used >= kMostParts || (!parts_.empty() && parts_.back().number >= PG_INT32_MAX - 1)) return false;
-        if (BlocksOfUnlocked(newest) < LeastPages()) return false;
-        if (!ConditionalLockRelationOid(archive_, AccessShareLock)) return false;
-        bool wants = false;
-        if (Relation archive = try_relation_open(archive_, NoLock)) {
-            wants = MayHaveParts(archive);
-            relation_close(archive, NoLock);
-        }
-        if (wants && ConditionalLockRelationOid(newest, AccessShareLock)) {
-            Relation rel = try_relation_open(newest, NoLock);
-            const auto first = rel != nullptr ? FirstArchived(rel) : std::nullopt;
-            wants = !first || *first <= now_ - kept_for_ / kPartsOfRetention;
-            if (rel != nullptr) relation_close(rel, NoLock);
-            UnlockRelationOid(newest, AccessShareLock);
-        } else {
-            wants = false;
-        }
-        UnlockRelationOid(archive_, AccessShareLock);
+        for (const SegmentTable& part : parts_) used += BlocksAtOnce(part.table) > 0;
+        if (used >= kMostParts || (!parts_.empty() && parts_.back().number >= PG_INT32_MAX - 1) ||
+            !MayHaveParts(archive_))
+            return false;
+        if (newest_closed_) return true;
+        const Oid newest = parts_.empty() ? archive_ : parts_.back().table;
+        if (BlocksAtOnce(newest) < LeastPages() || !ConditionalLockRelationOid(newest, AccessShareLock)) return false;
+        Relation rel = try_relation_open(newest, NoLock);
+        const auto first = rel != nullptr ? FirstArchived(rel) : std::nullopt;
+        const bool wants = rel != nullptr && (!first || *first <= now_ - kept_for_ / kPartsOfRetention);
+        if (rel != nullptr) relation_close(rel, NoLock);
+        UnlockRelationOid(newest, AccessShareLock);
         return wants;
     }
 
-    // Of one that somebody has for himself: not none.
-    static BlockNumber BlocksOfUnlocked(Oid table) {
-        if (!ConditionalLockRelationOid(table, AccessShareLock)) return 1;
-        const BlockNumber blocks = BlocksOf(table);
-        UnlockRelationOid(table, AccessShareLock);
-        return blocks;
-    }
-
     void AddPart() {
-        // Two who would do the same; and who drops the queue.
+        // Two who would do the same; and who drops the queue, or changes the archive.
         if (!ConditionalLockRelationOid(archive_, ShareUpdateExclusiveLock)) return;
+        AcceptInvalidationMessages();
+        if (!MayHaveParts(archive_) || pg::OwnerOf(archive_) != owner_) return;
         const int number = parts_.empty() ? 1 : static_cast<int>(parts_.back().number) + 1;
         char name[NAMEDATALEN];
         ArchivePartName(queue_, number, name);
@@ -198,17 +202,39 @@ private:
     bool UseEmptyOne(const char* name) {
         for (std::size_t i = 0; i + 1 < parts_.size(); i++) {
             const Oid table = parts_[i].table;
-            if (pg::OwnerOf(table) != owner_ || BlocksOfUnlocked(table) > 0 || !LockAlone(table)) continue;
-            if (BlocksOf(table) > 0) continue;
-            {
-                const pg::RunAs as(owner_, SECURITY_RESTRICTED_OPERATION);
-                pg::Spi spi;
-                spi.Run(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", NameOf(table), kClosed));
-            }
+            if (BlocksAtOnce(table) > 0 || get_rel_persistence(table) != get_rel_persistence(archive_) ||
+                get_rel_tablespace(table) != get_rel_tablespace(archive_))
+                continue;
+            if (!TakeAlone(table) || BlocksOf(table) > 0) continue;
+            RunAsOwner(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", NameOf(table), kClosed));
             RenameRelationInternal(table, name, true, false);
             return true;
         }
         return false;
+    }
+
+    // Locks a part for ourselves, if it still is what it was when we looked: by then its owner may have done anything.
+    bool TakeAlone(Oid table) const {
+        if (!LockAlone(table)) return false;
+        bool good = pg::OwnerOf(table) == owner_;
+        const auto parts = ArchivePartsOf(archive_, queue_);
+        good = good &&
+               std::any_of(parts.begin(), parts.end(), [=](const SegmentTable& part) { return part.table == table; });
+        if (good) {
+            Relation rel = relation_open(table, NoLock);
+            good = IsPlainPart(rel);
+            relation_close(rel, NoLock);
+        }
+        if (!good) UnlockRelationOid(table, AccessExclusiveLock);
+        return good;
+    }
+
+    // As the owner, whose constraints it may have.
+    void RunAsOwner(const char* sql) {
+        const pg::RunAs as(owner_, SECURITY_RESTRICTED_OPERATION);
+        pg::Spi spi;
+        spi.Run(sql);
+        changed_ = true;
     }
 
     static const char* NameOf(Oid table) { return psprintf("%s.%s", kSchema, quote_identifier(get_rel_name(table))); }
@@ -220,8 +246,30 @@ private:
     TimestampTz now_;
     pg::Vector<SegmentTable> parts_;
     pg::Vector<Dead> dead_;
+    bool newest_closed_ = false;
     bool changed_ = false;
 };
+
+// Of a part: whether it is that much older than it should ever get. Then there is always somebody who has it locked, or
+// its owner has made something of it.
+bool IsOverdue(Oid table, int64 kept_for) {
+    if (!ConditionalLockRelationOid(table, AccessShareLock)) return false;
+    bool overdue = false;
+    if (Relation part = try_relation_open(table, NoLock)) {
+        auto since = ClosedAt(part);
+        if (!since) since = FirstArchived(part);
+        overdue = since && RelationGetNumberOfBlocks(part) > 0 &&
+                  *since <= GetCurrentTimestamp() - kept_for - kept_for / kPartsOfRetention - kOverdue;
+        relation_close(part, NoLock);
+    }
+    UnlockRelationOid(table, AccessShareLock);
+    return overdue;
+}
+
+bool IsNewest(Oid archive, const char* queue, Oid table) {
+    const auto parts = ArchivePartsOf(archive, queue);
+    return !parts.empty() && parts.back().table == table;
+}
 
 }  // namespace
 
@@ -241,37 +289,48 @@ std::optional<TimestampTz> ClosedAt(Relation part) {
 Relation OpenArchivePart(const OpenedQueue& opened, Relation archive) {
     if (!archive->rd_rel->relhassubclass) return archive;
     Queue* queue = opened.queue;
-    for (;;) {
+    const Oid own = RelationGetRelid(archive);
+    for (bool sure = false;;) {
         if (!OidIsValid(queue->archive_part)) {
-            const auto parts = ArchivePartsOf(RelationGetRelid(archive), queue->name);
-            queue->archive_part = parts.empty() ? RelationGetRelid(archive) : parts.back().table;
+            const auto parts = ArchivePartsOf(own, queue->name);
+            NoteArchivePart(queue, parts.empty() ? own : parts.back().table);
+            sure = true;
         }
         const Oid table = queue->archive_part;
-        if (table == RelationGetRelid(archive)) return archive;
+        if (table == own) return archive;
         // It may have got another name, and others' rows, while we waited for its lock.
         Relation part = try_relation_open(table, RowExclusiveLock);
-        const auto parts = part != nullptr && IsValid(queue) ? pg::Vector<SegmentTable>()
-                                                             : ArchivePartsOf(RelationGetRelid(archive), queue->name);
-        if (part != nullptr && (parts.empty() || parts.back().table == table)) return part;
+        if (part != nullptr && (IsValid(queue) || IsNewest(own, queue->name, table)) && (!sure || !ClosedAt(part)))
+            return part;
+        const bool closed = part != nullptr && ClosedAt(part);
         if (part != nullptr) table_close(part, RowExclusiveLock);
+        // The one behind it is gone: until the worker has made another, the archive's own table takes all.
+        if (closed && IsNewest(own, queue->name, table)) {
+            queue->archive_part = own;
+            return archive;
+        }
         queue->archive_part = InvalidOid;
     }
 }
 
-Oid TrimmedPart(const OpenedQueue& opened) {
+pg::Vector<Oid> TrimmedParts(const OpenedQueue& opened) {
+    pg::Vector<Oid> trimmed;
+    const auto kept_for = static_cast<int64>(opened.queue->archive_retention * USECS_PER_SEC);
     const auto parts = ArchivePartsOf(opened.queue->archive, opened.queue->name);
-    if (parts.empty()) return InvalidOid;
-    const Oid newest = parts.back().table;
-    if (!ConditionalLockRelationOid(newest, RowExclusiveLock)) return InvalidOid;
-    bool trimmed = BlocksOf(newest) < LeastPages();
-    if (!trimmed) {
-        Relation archive = table_open(opened.queue->archive, NoLock);  // the caller has it locked
-        trimmed = !MayHaveParts(archive);
-        table_close(archive, NoLock);
+    for (std::size_t i = 0; i < parts.size(); i++) {
+        const bool newest = i + 1 == parts.size();
+        const bool wanted =
+            IsOverdue(parts[i].table, kept_for) ||
+            (newest && (BlocksAtOnce(parts[i].table) < LeastPages() || !MayHaveParts(opened.queue->archive)));
+        if (wanted && ConditionalLockRelationOid(parts[i].table, RowExclusiveLock)) trimmed.push_back(parts[i].table);
     }
-    return trimmed ? newest : InvalidOid;
+    return trimmed;
 }
 
-bool TendArchive(const char* queue, Oid archive, double retention) { return Tender(queue, archive, retention).Run(); }
+bool TendArchive(const char* queue, Oid archive, double retention) {
+    // It may be gone by now.
+    return ConditionalLockRelationOid(archive, AccessShareLock) &&
+           SearchSysCacheExists1(RELOID, ObjectIdGetDatum(archive)) && Tender(queue, archive, retention).Run();
+}
 
 }  // namespace pgqueue::queue

@@ -223,9 +223,10 @@ Trimmed TrimArchive(const OpenedQueue& opened, int* pages) {
     if (opened.queue->archive_retention < 0 || !OidIsValid(archive) ||
         !ConditionalLockRelationOid(archive, RowExclusiveLock))
         return {};
-    const Oid part = TrimmedPart(opened);
+    const pg::Vector<Oid> parts = TrimmedParts(opened);
     Trimmed result = TrimTable(opened, archive, pages);
-    if (OidIsValid(part) && *pages > 0) {
+    for (const Oid part : parts) {
+        if (*pages <= 0) break;
         const Trimmed more = TrimTable(opened, part, pages);
         result = {result.deleted + more.deleted, result.more || more.more};
     }

@@ -609,6 +609,11 @@ void Mark(const char* queue, bool SettingsHead::*flag) {
 
 }  // namespace
 
+void NoteArchivePart(Queue* queue, Oid table) {
+    cache.DependOn(queue, table);
+    queue->archive_part = table;
+}
+
 bool QueueExists(const char* name) {
     char parent[NAMEDATALEN];
     ParentName(name, parent);

@@ -397,7 +397,9 @@ private:
 
     // A lease of this very call that has run out already: in one answer a message is there once. (Or another's that is
     // as young. It stays due.)
-    bool IsOurs(const RowHead* head) const { return first_receipt_ != 0 && head->receipt >= first_receipt_; }
+    bool IsOurs(const RowHead* head) const {
+        return first_receipt_ != 0 && head->receipt >= first_receipt_ && head->receipt <= last_receipt_;
+    }
 
     // Page locked. VACUUM frees line pointers, and a send takes the first free one: then a page's rows are not in the
     // order in which they were sent, but that of their ids. Leaves places_ empty where both are the same.
@@ -456,6 +458,7 @@ private:
         for (const Pick& pick : *picks) receipt_floor_ = std::max(receipt_floor_, HeadOf(pick.copy->t_data)->receipt);
         if (receipt_floor_ >= *first_receipt) return false;
         if (first_receipt_ == 0) first_receipt_ = *first_receipt;
+        last_receipt_ = *first_receipt + count - 1;
         const TimestampTz vt = LeaseEnd();
         const TimestampTz move_vt = now_ + kMoveLease;
         Page page = BufferGetPage(buffer);
@@ -573,6 +576,7 @@ private:
     MemoryContext scratch_ = nullptr;        // for filters
     int64 receipt_floor_ = 0;                // the highest that a row brought along
     int64 first_receipt_ = 0;                // that this call gave out; 0: none yet
+    int64 last_receipt_ = 0;
 };
 
 Place* PlaceFor(Oid segment, int64 msg_id) { return &places[(static_cast<uint64>(msg_id) ^ segment) % kPlaces]; }

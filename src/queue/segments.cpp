@@ -114,11 +114,6 @@ private:
     bool looked_ = false;
 };
 
-bool HasTruncateTrigger(Relation rel) {
-    const TriggerDesc* triggers = rel->trigdesc;
-    return triggers != nullptr && (triggers->trig_truncate_before_statement || triggers->trig_truncate_after_statement);
-}
-
 // By the pages themselves. Nothing: there is a row that isn't over. The newest transaction that has written a row, if
 // any snapshot may care.
 std::optional<TransactionId> NewestWriter(Relation rel) {
@@ -288,7 +283,7 @@ private:
         for (std::size_t i = 0; i < segments_.size(); i++) {
             const SegmentTable& table = segments_[i];
             if (i + 1 == segments_.size() && !idle_) break;
-            const BlockNumber blocks = Blocks(table.table);
+            const BlockNumber blocks = BlocksAtOnce(table.table);
             if (blocks == 0) continue;
             // A long newest one has a successor soon.
             const bool newest = i + 1 == segments_.size();
@@ -314,14 +309,6 @@ private:
         }
     }
 
-    // Of one that somebody has for himself: not none.
-    BlockNumber Blocks(Oid table) {
-        if (!ConditionalLockRelationOid(table, AccessShareLock)) return 1;
-        const BlockNumber blocks = BlocksOf(table);
-        UnlockRelationOid(table, AccessShareLock);
-        return blocks;
-    }
-
     bool IsDrained(const SegmentTable& table, bool newest, bool* removable) {
         if (!ConditionalLockRelationOid(table.table, AccessShareLock)) return false;
         bool drained = false;
@@ -329,7 +316,7 @@ private:
             Relation rel = segment->segment;
             const Drained* known = newest ? nullptr : FindKnown(rel);
             if (HasTruncateTrigger(rel)) {
-                // Its owner's code might take any time.
+                // Never, then.
             } else if (known != nullptr) {
                 drained = true;
                 *removable = IsPast(rel, known->newest);
@@ -428,7 +415,7 @@ private:
         BlockNumber own = 0;
         int used = 0;
         for (const SegmentTable& table : segments_) {
-            own = Blocks(table.table);
+            own = BlocksAtOnce(table.table);
             all += own;
             used += own > 0;
         }
@@ -483,7 +470,7 @@ private:
     // An idle queue costs one table.
     void DropSpares() {
         for (std::size_t i = 0; i + 1 < segments_.size(); i++)
-            if (Blocks(segments_[i].table) > 0) return;
+            if (BlocksAtOnce(segments_[i].table) > 0) return;
         while (segments_.size() > 1) {
             const SegmentTable& table = segments_.front();
             if (!LockAlone(table) || BlocksOf(table.table) > 0) return;

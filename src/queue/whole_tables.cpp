@@ -47,6 +47,18 @@ BlockNumber BlocksOf(Oid table) {
     return blocks;
 }
 
+BlockNumber BlocksAtOnce(Oid table) {
+    if (!ConditionalLockRelationOid(table, AccessShareLock)) return 1;
+    const BlockNumber blocks = BlocksOf(table);
+    UnlockRelationOid(table, AccessShareLock);
+    return blocks;
+}
+
+bool HasTruncateTrigger(Relation rel) {
+    const TriggerDesc* triggers = rel->trigdesc;
+    return triggers != nullptr && (triggers->trig_truncate_before_statement || triggers->trig_truncate_after_statement);
+}
+
 bool IsPast(Relation rel, TransactionId xid) {
     return !TransactionIdIsNormal(xid) || TransactionIdPrecedes(xid, GetOldestNonRemovableTransactionId(rel));
 }

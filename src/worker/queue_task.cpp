@@ -87,12 +87,17 @@ Work TidyQueue(const char* name, int* pages) {
 Work TidyGuarded(const char* name, int* pages) {
     static Troubles troubles("queue");
     Work work;
-    const bool good = Guarded(&troubles, name, [&] {
-        work = TidyQueue(name, pages);
-        if (OidIsValid(work.archive)) work.removed += queue::TendArchive(name, work.archive, work.retention);
-    });
-    if (!good) return {};
+    if (!Guarded(&troubles, name, [&] { work = TidyQueue(name, pages); })) return {};
     return work;
+}
+
+// Whether it changed anything. Apart from the queue: its trouble must not undo what was deleted.
+bool TendGuarded(const char* name, const Work& work) {
+    static Troubles troubles("archive of queue");
+    bool changed = false;
+    if (!Guarded(&troubles, name, [&] { changed = queue::TendArchive(name, work.archive, work.retention); }))
+        return false;
+    return changed;
 }
 
 int64 TidyFailures(bool held, bool* more) {
@@ -124,6 +129,10 @@ TidyResult TidyQueues() {
         const Work work = TidyGuarded(stopped_at, &pages);
         removed += work.removed;
         more |= work.more;
+        if (!OidIsValid(work.archive)) continue;
+        EndTaskTransaction();
+        held = BeginTaskTransaction();
+        if (held) removed += TendGuarded(stopped_at, work);
     }
     EndTaskTransaction();
     const TimestampTz end = GetCurrentTimestamp();

@@ -106,6 +106,36 @@ my $ids_before = $sent;
 archive('kept', 50) for 1 .. 30;
 is_sql("SELECT count(*) >= count(*) FILTER (WHERE archived_at > now() - interval '5 seconds') AND (clock_timestamp() - '$before' > interval '5 seconds' OR count(*) FILTER (WHERE msg_id > $ids_before) = 1500) FROM queue.a_kept", 't', 'nothing is gone before its time');
 
+# What an owner makes of a part is his: nobody waits for it, and nothing of it is lost.
+sub newest_part { return (split / /, sql($node, $parts))[-1] }
+my $part = newest_part();
+my $keeper = session($node);
+$keeper->query_ok("SELECT queue.send('kept', '1')");
+$keeper->query_ok("SELECT queue.archive('kept', (SELECT max(msg_id) FROM queue.q_kept))");
+sql($node, "ALTER TABLE $part NO INHERIT queue.a_kept");
+my $rows = sql($node, "SELECT count(*) FROM $part");
+my $id = $keeper->query("SELECT queue.send('kept', '1')") + 0;
+$keeper->query_ok("SELECT queue.archive('kept', $id)");
+$keeper->quit;
+is_sql("SELECT count(*) FROM $part", $rows, 'a part that was taken out takes nothing more');
+is_sql("SELECT count(*) FROM queue.a_kept WHERE msg_id = $id", '1', 'what comes later is in the archive');
+sql($node, "DROP TABLE $part");
+$part = newest_part();
+sql($node, "ALTER TABLE $part ADD CONSTRAINT pgqueue_closed CHECK (archived_at <= '2001-01-01') NOT VALID") if sql($node, "SELECT count(*) FROM pg_constraint WHERE conname = 'pgqueue_closed' AND conrelid = '$part'::regclass") eq '0';
+sql($node, "SELECT queue.send('kept', '1'); SELECT queue.archive('kept', (SELECT max(msg_id) FROM queue.q_kept))");
+becomes("SELECT ($parts) LIKE '%$part queue.%'", 't', 'where the newest is closed there is a new one');
+sql($node, "CREATE TABLE child () INHERITS ($part)");
+my $locker = session($node);
+$locker->query_ok('BEGIN; LOCK TABLE child IN ACCESS SHARE MODE');
+sql($node, "SELECT queue.send('other', '1'); SELECT queue.archive('other', (SELECT max(msg_id) FROM queue.q_other))");
+becomes('SELECT count(*) FROM queue.a_other', '0', 'the worker waits for no child of a part');
+$locker->quit;
+sql($node, 'DROP TABLE child');
+sql($node, "CREATE FUNCTION pg_temp_raise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION \$\$no\$\$; END'; CREATE TRIGGER t BEFORE TRUNCATE ON $part EXECUTE FUNCTION pg_temp_raise()");
+sql($node, "SELECT queue.send('kept', '\"short\"', ttl => 0.01)");
+becomes("SELECT count(*) FROM queue.q_kept WHERE message = '\"short\"'", '0', 'nor does a trigger keep it from its work');
+sql($node, "DROP TRIGGER t ON $part");
+
 # An index of the user's: no further parts, and rows are deleted one by one.
 sql($node, 'CREATE INDEX ON queue.a_kept (archived_at)');
 my $had = sql($node, $parts);

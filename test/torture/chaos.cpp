@@ -1,5 +1,6 @@
 #include "chaos.hpp"
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 
@@ -12,6 +13,7 @@ using support::SqlError;
 
 namespace {
 
+constexpr Nanos kDoubted = 10 * support::kSecond;
 constexpr double kPatience = 180;  // seconds until a server that doesn't come back is a failure
 
 }  // namespace
@@ -134,6 +136,7 @@ void Chaos::CrashServer() {
 void Resolver::Run() {
     while (!shared_.workers_gone) {
         support::Pause(rng_.Between(5, 60) * support::kMillisecond);
+        LookAtDoubts();
         std::uint32_t gid = 0;
         {
             const std::lock_guard lock(shared_.mutex);
@@ -146,12 +149,38 @@ void Resolver::Run() {
     }
 }
 
+// One that is there holds on to its rows, for which a worker may be waiting: then the round would never end. One that
+// is not may come yet, as far as we know.
+void Resolver::LookAtDoubts() {
+    const Nanos now = Now();
+    if (now < next_look_) return;
+    next_look_ = now + 5 * support::kSecond;
+    std::vector<std::uint32_t> there;
+    try {
+        if (!conn_) conn_ = std::make_unique<Conn>(Conn::Within(kPatience, shared_.conninfo, "torture resolver"));
+        const auto prepared = conn_->Exec("SELECT substr(gid, 9) FROM pg_prepared_xacts WHERE gid LIKE 'torture %'");
+        const std::lock_guard lock(shared_.mutex);
+        for (int row = 0; row < prepared.Rows(); ++row) {
+            const auto gid = static_cast<std::uint32_t>(prepared.Int(row, 0));
+            const auto doubt = std::find_if(shared_.doubts.begin(), shared_.doubts.end(), [&](const auto& candidate) {
+                return candidate.gid == gid && candidate.since < now - kDoubted;
+            });
+            if (doubt == shared_.doubts.end()) continue;
+            shared_.doubts.erase(doubt);
+            there.push_back(gid);
+        }
+    } catch (const ConnectionLost&) {
+        conn_.reset();
+    }
+    for (const std::uint32_t gid : there) Resolve(gid, false);
+}
+
 void Resolver::Finish() {
     // A crash may have cut the connection. Then a first try would tell nothing of a transaction that may not be there.
     conn_.reset();
     // The workers are gone: no lock needed.
     for (const std::uint32_t gid : shared_.gids) Resolve(gid, false);
-    for (const std::uint32_t gid : shared_.doubts) Resolve(gid, true);
+    for (const Shared::Doubt& doubt : shared_.doubts) Resolve(doubt.gid, true);
     shared_.gids.clear();
     shared_.doubts.clear();
 }

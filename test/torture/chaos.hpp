@@ -74,11 +74,13 @@ public:
     Tally& Counts() { return tally_; }
 
 private:
+    void LookAtDoubts();
     void Resolve(std::uint32_t gid, bool doubtful);
 
     Shared& shared_;
     support::Rng rng_;
     std::unique_ptr<support::Conn> conn_;
+    Nanos next_look_ = 0;
     Journal journal_;
     Tally tally_;
 };

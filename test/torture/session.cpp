@@ -242,7 +242,7 @@ void Session::Prepare() {
         EndRoot(Outcome::kUnknown, req, kNever);
         Lose(Ending::kLost);
         const std::lock_guard lock(shared_.mutex);
-        shared_.doubts.push_back(gid);
+        shared_.doubts.push_back({gid, Now()});
         throw;
     }
 }

@@ -67,9 +67,13 @@ struct Shared {
     std::vector<std::atomic<int>> pids;     // of the workers' backends
 
     std::mutex mutex;
-    std::vector<Lease> pool;            // leases to be acked by somebody else
-    std::vector<std::uint32_t> gids;    // prepared and not resolved
-    std::vector<std::uint32_t> doubts;  // PREPAREs whose answer was lost
+    std::vector<Lease> pool;          // leases to be acked by somebody else
+    std::vector<std::uint32_t> gids;  // prepared and not resolved
+    struct Doubt {
+        std::uint32_t gid;
+        Nanos since;
+    };
+    std::vector<Doubt> doubts;  // PREPAREs whose answer was lost
 
     explicit Shared(std::size_t workers) : pids(workers) {}
 };

@@ -8,6 +8,7 @@
 // So an archived message stays for at least the retention and at most a quarter longer, and the worker's rounds.
 //
 // What lies in the archive's own table, and in the newest part while that is small, is deleted by rows: see expire.hpp.
+// So is what is much too old in a part that never is free to be emptied: readers that overlap, triggers of its user's.
 // An archive with triggers, rules or indexes of its user's gets no parts, or no further ones.
 #pragma once
 
@@ -19,10 +20,11 @@ namespace pgqueue::queue {
 // has so.
 Relation OpenArchivePart(const OpenedQueue& opened, Relation archive);
 
-// The table whose old rows have to be deleted one by one, besides the archive's own; InvalidOid: none.
-Oid TrimmedPart(const OpenedQueue& opened);
+// The parts whose old rows have to be deleted one by one, as the archive's own: a small newest one, and those that
+// should have been emptied long ago. Locked for writing.
+pg::Vector<Oid> TrimmedParts(const OpenedQueue& opened);
 
-// One round of the above, by the worker, in a transaction of its own, as the extension's owner. Waits for nobody.
+// One round of the above, by the worker, in a transaction of its own. Waits for nobody.
 // Returns whether anything changed.
 bool TendArchive(const char* queue, Oid archive, double retention);
 

@@ -110,6 +110,9 @@ page::SegmentKey MapKey(Oid parent, page::MapKind kind = page::MapKind::kDeliver
 // The map of expiries of the segment: see queue/expire.hpp.
 const page::SegmentRef& ExpiryMapOf(const OpenedQueue& opened);
 
+// Remembers where archived messages go, until the table changes.
+void NoteArchivePart(Queue* queue, Oid table);
+
 // Whether there is such a queue: for what is named by a setting or a header.
 bool QueueExists(const char* name);
 

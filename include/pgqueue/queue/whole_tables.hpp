@@ -12,6 +12,9 @@ bool LockAlone(Oid table);
 
 int64 SizeOf(Oid table);          // with indexes and TOAST
 BlockNumber BlocksOf(Oid table);  // of its main fork; 0 where it is gone
+// The same without a lock from before; of one that somebody has for himself: not none.
+BlockNumber BlocksAtOnce(Oid table);
+bool HasTruncateTrigger(Relation rel);  // its owner's code might take any time
 
 // Whether no snapshot may want to see what that transaction has left, or taken away. InvalidTransactionId: none may.
 bool IsPast(Relation rel, TransactionId xid);
