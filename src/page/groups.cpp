@@ -383,11 +383,13 @@ GroupAnswer KeepGroup(const SegmentRef& ref, GroupHash hash, HoldKey key, Timest
     return {GroupAnswer::kMine, until};
 }
 
-bool TakeMore(const SegmentRef& ref, GroupHash hash, HoldKey own, HoldKey key, TimestampTz until, bool strict,
-              BlockNumber block) {
+bool TakeMore(const SegmentRef& ref, GroupHash hash, HoldKey ours, HoldKey own, HoldKey key, TimestampTz until,
+              bool strict, BlockNumber block) {
     Locked locked(ref, hash);
     Group* group = locked.Find();
     if (!IsHeld(group) || group->joined || (strict && WaitsBefore(group, block))) return false;
+    // It may have ended while the caller was about it, and then the group may be another's by now.
+    if (holds[group->last].key != ours && locked.FindHold(group, ours) == nullptr) return false;
     if (!locked.Add(group, key, until)) return false;
     if (key != own) locked.Remove(group, own);
     return true;

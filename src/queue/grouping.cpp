@@ -109,7 +109,13 @@ Grouping::Taken* Grouping::Find(page::GroupHash group) {
 Grouping::Taken* Grouping::Insert(page::GroupHash group, bool stopped) {
     const auto place = std::lower_bound(taken_.begin(), taken_.end(), group,
                                         [](const Taken& taken, page::GroupHash hash) { return taken.group < hash; });
-    return &*taken_.insert(place, {group, InvalidBlockNumber, stopped, false});
+    return &*taken_.insert(place, {group, InvalidBlockNumber, 0, 0, 0, stopped, false});
+}
+
+void Grouping::NoteTaken(Taken* taken, const RowHead* head) {
+    taken->block = block_;
+    taken->look = look_;
+    taken->look_hold = -head->msg_id;
 }
 
 TimestampTz Grouping::Again() const {
@@ -127,14 +133,15 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
         return false;
     }
     if (taken != nullptr) {
-        if (lease_ && !page::TakeMore(*map_, group, HoldKeyOf(head), -head->msg_id, vt_, strict_, block_)) {
+        if (lease_ &&
+            !page::TakeMore(*map_, group, OursIn(*taken), HoldKeyOf(head), -head->msg_id, vt_, strict_, block_)) {
             // Others may wait on pages between; see LowerNext.
             taken->waits = true;
             const auto answer = page::AskGroup(*map_, group, HoldKeyOf(head), true, block_, now_, Again());
             if (answer.what == page::GroupAnswer::kWait) *due = answer.until;
             return false;
         }
-        taken->block = block_;
+        NoteTaken(taken, head);
         return true;
     }
     const bool passed = std::find(passed_.begin(), passed_.end(), group) != passed_.end();
@@ -160,7 +167,7 @@ bool Grouping::MayTake(page::GroupHash group, const RowHead* head, TimestampTz* 
             return false;
         default:
             if (passed) return false;  // free since: the page stays due
-            Insert(group, false)->block = block_;
+            NoteTaken(Insert(group, false), head);
             new_.push_back(group);
             return true;
     }
@@ -199,6 +206,7 @@ void Grouping::UndoLook() {
     for (const page::GroupHash group : new_)
         if (Taken* taken = Find(group)) taken_.erase(taken_.begin() + (taken - taken_.data()));
     new_.clear();
+    look_++;
 }
 
 void Grouping::FindNext() {

@@ -45,9 +45,10 @@ struct GroupAnswer {
 // not while rows may wait on earlier pages (kEarlier): see BeginScan.
 GroupAnswer TakeGroup(const SegmentRef& ref, GroupHash group, HoldKey own, HoldKey key, TimestampTz until, bool strict,
                       BlockNumber block, TimestampTz now, TimestampTz again);
-// A further row for who has taken the group. False: no, by the same rules.
-bool TakeMore(const SegmentRef& ref, GroupHash group, HoldKey own, HoldKey key, TimestampTz until, bool strict,
-              BlockNumber block);
+// A further row for who has taken the group and has the hold `ours` in it. False: no, by the same rules, or because
+// that hold is gone.
+bool TakeMore(const SegmentRef& ref, GroupHash group, HoldKey ours, HoldKey own, HoldKey key, TimestampTz until,
+              bool strict, BlockNumber block);
 // As TakeGroup without taking it: kFree or kWait. Not `deliverable`: the row's own hold, `own`, stays.
 GroupAnswer AskGroup(const SegmentRef& ref, GroupHash group, HoldKey own, bool deliverable, BlockNumber block,
                      TimestampTz now, TimestampTz again);

@@ -34,6 +34,7 @@ public:
     }
     void BeginLook(BlockNumber block) {
         block_ = block;
+        look_++;
         new_.clear();
         passed_.clear();
     }
@@ -60,6 +61,7 @@ public:
     void Leased(page::GroupHash group, int64 msg_id, int64 receipt, TimestampTz vt) {
         page::RenameHold(*map_, group, -msg_id, receipt);
         if (vt != vt_) page::MoveHold(*map_, group, receipt, vt);
+        if (Taken* taken = Find(group)) taken->hold = receipt;
     }
 
     // With no page locked: finds where the first row waits of each group that has been taken, at the end of the call,
@@ -74,12 +76,17 @@ public:
 private:
     struct Taken {
         page::GroupHash group;
-        BlockNumber block;  // of the last row that was taken
-        bool stopped;       // no more of it in this call
-        bool waits;         // no more of it until LowerNext
+        BlockNumber block;        // of the last row that was taken
+        page::HoldKey hold;       // of the last one that was leased
+        page::HoldKey look_hold;  // of the last one that this look has taken
+        uint64 look;              // which look that is
+        bool stopped;             // no more of it in this call
+        bool waits;               // no more of it until LowerNext
     };
 
     Taken* Find(page::GroupHash group);
+    void NoteTaken(Taken* taken, const RowHead* head);
+    page::HoldKey OursIn(const Taken& taken) const { return taken.look == look_ ? taken.look_hold : taken.hold; }
     Taken* Insert(page::GroupHash group, bool stopped);
     TimestampTz Again() const;
     void FindFirst(page::GroupHash group);
@@ -91,6 +98,7 @@ private:
     TimestampTz now_ = 0;
     TimestampTz vt_ = 0;
     BlockNumber block_ = 0;
+    uint64 look_ = 0;
     pg::Vector<Taken> taken_;          // sorted by group
     pg::Vector<page::GroupHash> new_;  // taken in this look for the first time
     // Of which a row was passed by in this look: those behind it wait as well, even if the group is free by now.
