@@ -48,12 +48,19 @@ TransactionId FoundBy(Relation part) {
     return Known()->back().found_by;
 }
 
+// Something else may have the name of an archive, or of a part.
+bool HasArchivedAt(Relation rel) {
+    const TupleDesc desc = RelationGetDescr(rel);
+    return rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+           desc->natts >= kArchivedAt && !TupleDescAttr(desc, kArchivedAt - 1)->attisdropped &&
+           TupleDescAttr(desc, kArchivedAt - 1)->atttypid == TIMESTAMPTZOID;
+}
+
 // Whether a part may take its place: its user has made nothing that holds for this table alone. Nor may msg_id be
 // nullable: the primary key of a part would try its CHECKs, an owner's code, as the extension's owner.
 bool MayHaveParts(Relation archive) {
-    if (archive->rd_rel->relkind != RELKIND_RELATION || archive->rd_rel->relam != HEAP_TABLE_AM_OID ||
-        archive->rd_rel->relrowsecurity || archive->rd_rules != nullptr || archive->trigdesc != nullptr ||
-        !TupleDescAttr(RelationGetDescr(archive), kMsgId - 1)->attnotnull)
+    if (!HasArchivedAt(archive) || archive->rd_rel->relrowsecurity || archive->rd_rules != nullptr ||
+        archive->trigdesc != nullptr || !TupleDescAttr(RelationGetDescr(archive), kMsgId - 1)->attnotnull)
         return false;
     List* indexes = RelationGetIndexList(archive);
     const bool plain = list_length(indexes) == 1 && OidIsValid(compat::PrimaryKeyOf(archive));
@@ -81,7 +88,7 @@ bool IsPlainPart(Relation part) {
 
 // When the first of the rows that are there was archived: a part is filled in order. Nothing: no row on its first page.
 std::optional<TimestampTz> FirstArchived(Relation part) {
-    if (!page::BlockExists(part, 0)) return std::nullopt;
+    if (!HasArchivedAt(part) || !page::BlockExists(part, 0)) return std::nullopt;
     std::optional<TimestampTz> first;
     Buffer buffer = ReadBuffer(part, 0);
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
