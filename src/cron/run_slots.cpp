@@ -28,7 +28,9 @@ struct Slot {
 };
 
 struct Shared {
-    LWLock lock;  // guards all slots
+    LWLock lock;  // guards all of it
+    bool wanted;  // a scheduler found no free slot
+    uint64 freed;
     Slot slots[FLEXIBLE_ARRAY_MEMBER];
 };
 static_assert(std::is_trivially_destructible_v<Shared> && std::is_standard_layout_v<Shared>);
@@ -66,7 +68,10 @@ Slot* FreeSlot() {
 int TakeSlot(const RunOrder& order) {
     const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
     Slot* slot = FreeSlot();
-    if (slot == nullptr) return -1;
+    if (slot == nullptr) {
+        shared->wanted = true;
+        return -1;
+    }
     const uint32 generation = slot->generation + 1;
     *slot = {};
     slot->state = RunState::kTaken;
@@ -119,7 +124,13 @@ int PrepareRun(const RunOrder& order, BackgroundWorkerHandle** handle) {
     pg_snprintf(name, sizeof(name), "pgqueue cron job " INT64_FORMAT, order.job);
     const pg::WorkerSpec spec{name, "pgqueue_job_run", i, &generation, sizeof(generation)};
     if (pg::StartWorker(spec, handle)) return i;
-    FreeRunSlot(i);
+    // Not a slot that has become free: who tried would try again at once.
+    std::optional<dsm_handle> pinned;
+    {
+        const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
+        pinned = Release(&shared->slots[i]);
+    }
+    if (pinned) dsm_unpin_segment(*pinned);
     return -1;
 }
 
@@ -161,11 +172,21 @@ void DisownRuns(Oid home) {
 
 void FreeRunSlot(int i) {
     std::optional<dsm_handle> command;
+    bool wanted = false;
     {
         const pg::LWLockGuard lock(&shared->lock, LW_EXCLUSIVE);
         command = Release(&shared->slots[i]);
+        shared->freed++;
+        wanted = std::exchange(shared->wanted, false);
     }
     if (command) dsm_unpin_segment(*command);
+    // Or one that only looks from time to time could find all of them taken for ever, by jobs that are due each second.
+    if (wanted) pg::WakeAllWorkers(pg::kRunEnded);
+}
+
+uint64 FreedRunSlots() {
+    const pg::LWLockGuard lock(&shared->lock, LW_SHARED);
+    return shared->freed;
 }
 
 RunView ViewRun(int i) {

@@ -173,6 +173,7 @@ private:
     TimestampTz done_at_ = 0;  // when to remove jobs that have run once; 0: there are none
     TimestampTz slot_at_ = 0;
     int64 slot_pause_ = 0;
+    uint64 slots_freed_ = 0;  // as many had become free before that attempt
     int64 started_ = 0;
 };
 
@@ -589,6 +590,7 @@ bool Scheduler::Prepare(Waiting* what, const Job& job) {
 
 void Scheduler::StartWaiting(TimestampTz now) {
     no_slot_ = false;
+    slots_freed_ = FreedRunSlots();
     std::size_t kept = 0;
     // The first that has to wait for its time is behind all that may start.
     if (waiting_.empty() || waiting_[0].after > now) return;
@@ -637,7 +639,8 @@ bool Scheduler::HasWork(TimestampTz now) const {
             continue;
         }
         const Job* job = Find(what.job);
-        if ((job == nullptr || MayStart(what, *job)) && slot_at_ <= real) return true;
+        if ((job == nullptr || MayStart(what, *job)) && (slot_at_ <= real || slots_freed_ != FreedRunSlots()))
+            return true;
     }
     return false;
 }

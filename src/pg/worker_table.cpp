@@ -81,7 +81,7 @@ void StartAgain(Oid database) {
         WakeWorker(database, kStartAgain);
         return;
     }
-    for (int i = 0; i < WorkerSlots(); i++) WakeWorker(ViewSlot(i).database, kStartAgain);
+    WakeAllWorkers(kStartAgain);
 }
 
 void OnTransactionEnd(XactEvent event, void*) {
@@ -130,6 +130,16 @@ void WakeWorker(Oid database, uint32 attention) {
     if (slot == nullptr) return;
     pg_atomic_fetch_or_u32(&slot->attention, attention);
     if (slot->latch != nullptr) SetLatch(slot->latch);
+}
+
+void WakeAllWorkers(uint32 attention) {
+    const LWLockGuard lock(&shared->lock, LW_SHARED);
+    for (int i = 0; i < WorkerSlots(); i++) {
+        WorkerSlot& slot = shared->slots[i];
+        if (!IsAlive(slot)) continue;
+        pg_atomic_fetch_or_u32(&slot.attention, attention);
+        if (slot.latch != nullptr) SetLatch(slot.latch);
+    }
 }
 
 void TellLauncher(Oid database) {

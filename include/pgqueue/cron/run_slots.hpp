@@ -63,6 +63,8 @@ struct RunView {
     int64 run;
     int pid;
 };
+// How often a slot has become free. Who finds none is woken when one does.
+uint64 FreedRunSlots();
 int RunSlots();
 RunView ViewRun(int slot);
 // Of one that is kFinished.

@@ -69,6 +69,7 @@ void InitWorkerTable();
 
 // From any session.
 void WakeWorker(Oid database, uint32 attention);
+void WakeAllWorkers(uint32 attention);
 // Makes the launcher look whether the database wants a worker. InvalidOid: look at all of them.
 void TellLauncher(Oid database);
 // The same for this database, if and when the transaction commits.
