@@ -35,12 +35,17 @@ void MessageCheck::CheckRedriven() {
     const Send* first = nullptr;
     const Send* perhaps = nullptr;
     int doubts = 0;
+    bool overlapping = false;
     for (const Send* life : found->second) {
-        // Whoever was answered before this one was committed has had the dead letter of an earlier life; who was asked
-        // before that perhaps.
-        if (life == send || life->req <= send->req || life->resp <= sent.end_req) continue;
-        if (first == nullptr && life->req >= sent.end_req) first = life;
+        // Whoever was answered before this one was committed has had the dead letter of an earlier life. Who was asked
+        // before it was sent may be slow enough to have met its own; of a life that a redriving began it may be either.
+        if (life == send || life->resp <= sent.end_req) continue;
         const Outcome outcome = c_.fates.Of(life->tx).outcome;
+        if (send->redriven && life->req <= send->req) {
+            overlapping = overlapping || outcome != Outcome::kRolledBack;
+            continue;
+        }
+        if (first == nullptr && life->req >= sent.end_req) first = life;
         if (outcome == Outcome::kCommitted) {
             if (next_life_ == nullptr) next_life_ = life;
         } else if (outcome == Outcome::kUnknown) {
@@ -61,6 +66,8 @@ void MessageCheck::CheckRedriven() {
             evidence.aborted = name + " is there still";
         else if (doubts == 1)
             evidence.committed = name + " has gone";
+    } else if (overlapping) {
+        perhaps_redriven_ = true;
     }
 }
 

@@ -52,6 +52,15 @@ std::vector<Case> Redriven() {
              s.Redrive(1, 2, s.Committed(50, 80, 81), 50, 70);
              AckedAgain(s, 90);
          }},
+        {"redriven by who was asked before it was sent, and took his time",
+         {},
+         [](Story& s) {
+             s.Send(1, s.Auto(5, 6), 5, 6, 0, kTries);
+             s.Read(1, 7, 1, 10, 11, 20, kTries);
+             s.Read(1, 8, 2, 30, 31, 40, kTries);
+             s.Redrive(1, 2, s.Committed(1, 80, 81), 1, 70);
+             AckedAgain(s, 90);
+         }},
         {"redriven, read and deleted in a transaction that was rolled back",
          {},
          [](Story& s) {
