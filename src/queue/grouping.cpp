@@ -27,14 +27,16 @@ bool SurveyPage(Relation rel, const page::SegmentRef& map, BlockNumber block) {
         const page::GroupHash group = GroupOf(rel, &tuple);
         if (group == 0) continue;
         const RowHead* head = HeadOf(tuple.t_data);
-        if (state != RowState::kLive || IsDue(head, now)) {
-            look_again |= state != RowState::kLive;
-            continue;
-        }
+        look_again |= state != RowState::kLive;
+        // What is only delayed, and in somebody's hands, keeps no earlier one waiting.
+        if (IsDue(head, now) || (state != RowState::kLive && head->receipt == 0)) continue;
         const TimestampTz due = EffectiveVt(map, head, tuple.t_self, now);
         if (due <= now) continue;
         if (head->receipt != 0) {
             room = page::HoldGroup(map, group, head->receipt, due);
+            // Whoever is about to delete it drops the hold when he has, which may have been before it was in.
+            if (state != RowState::kLive && IsOver(StateOf(rel, buffer, off, &tuple)))
+                page::DropHold(map, group, head->receipt);
         } else {
             const TimestampTz until = std::min(due, ExpiryOf(&tuple, RelationGetDescr(rel)));
             const auto answer = page::KeepGroup(map, group, HoldKeyOf(head), until, false, map.base + block, now, now);

@@ -27,6 +27,22 @@ sql($node, $fill);
 $node->restart;
 is(sql($node, $heads), '5 6 7 8 9 10', 'after a restart the groups that were out still are');
 
+# Nor is one free whose message somebody is about to ack when the groups are looked for.
+sql($node, "SELECT queue.create('hand', vt => 3600); SELECT count(*) FROM queue.send_batch('hand', '{1,2}', group_keys => '{a,a}')");
+my $second = sql($node, "SELECT receipt FROM queue.read('hand', qty => 2) ORDER BY msg_id DESC LIMIT 1");
+sql($node, "SELECT queue.nack('hand', 1)");
+$node->restart;
+my $acker = session($node);
+$acker->query_ok('BEGIN');
+is($acker->query("SELECT queue.delete('hand', 2, $second)"), 't', 'a message is being acked');
+is(sql($node, "SELECT count(*) FROM queue.read('hand', grouped => true)"), '0', 'its group is out');
+is($acker->query("SELECT count(*) FROM queue.read('hand', grouped => true)"), '0', 'for who acks it, too');
+$acker->query_ok('ROLLBACK');
+is(sql($node, "SELECT count(*) FROM queue.read('hand', grouped => true)"), '0', 'and stays so when that is rolled back');
+sql($node, "SELECT queue.delete('hand', 2, $second)");
+is(sql($node, "SELECT message FROM queue.read('hand', grouped => true)"), '1', 'when it is acked the group is free');
+$acker->quit;
+
 fresh();
 sql($node, 'CHECKPOINT');
 $node->stop('immediate');
