@@ -106,6 +106,20 @@ std::optional<TimestampTz> FirstArchived(Relation part) {
     return first;
 }
 
+// Of a closed part: until when rows have come. Nothing: it isn't closed.
+std::optional<TimestampTz> ClosedAt(Relation part) {
+    const TupleConstr* constraints = RelationGetDescr(part)->constr;
+    for (int i = 0; constraints != nullptr && i < constraints->num_check; i++) {
+        if (strcmp(constraints->check[i].ccname, kClosed) != 0) continue;
+        const auto* test = static_cast<const OpExpr*>(stringToNode(constraints->check[i].ccbin));
+        if (!IsA(test, OpExpr) || list_length(test->args) != 2) return DT_NOEND;  // another one's
+        const auto* until = static_cast<const Const*>(lsecond(test->args));
+        if (!IsA(until, Const) || until->consttype != TIMESTAMPTZOID || until->constisnull) return DT_NOEND;
+        return DatumGetTimestampTz(until->constvalue);
+    }
+    return std::nullopt;
+}
+
 class Tender {
 public:
     Tender(const char* queue, Oid archive, double retention)
@@ -279,19 +293,6 @@ bool IsNewest(Oid archive, const char* queue, Oid table) {
 }
 
 }  // namespace
-
-std::optional<TimestampTz> ClosedAt(Relation part) {
-    const TupleConstr* constraints = RelationGetDescr(part)->constr;
-    for (int i = 0; constraints != nullptr && i < constraints->num_check; i++) {
-        if (strcmp(constraints->check[i].ccname, kClosed) != 0) continue;
-        const auto* test = static_cast<const OpExpr*>(stringToNode(constraints->check[i].ccbin));
-        if (!IsA(test, OpExpr) || list_length(test->args) != 2) return DT_NOEND;  // another one's
-        const auto* until = static_cast<const Const*>(lsecond(test->args));
-        if (!IsA(until, Const) || until->consttype != TIMESTAMPTZOID || until->constisnull) return DT_NOEND;
-        return DatumGetTimestampTz(until->constvalue);
-    }
-    return std::nullopt;
-}
 
 Relation OpenArchivePart(const OpenedQueue& opened, Relation archive) {
     if (!archive->rd_rel->relhassubclass) return archive;

@@ -28,7 +28,4 @@ pg::Vector<Oid> TrimmedParts(const OpenedQueue& opened);
 // Returns whether anything changed.
 bool TendArchive(const char* queue, Oid archive, double retention);
 
-// Of a closed part: until when rows have come. Nothing: it isn't closed.
-std::optional<TimestampTz> ClosedAt(Relation part);
-
 }  // namespace pgqueue::queue
